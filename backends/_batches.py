@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.arrays import FloatArray
+from harness.core.engine import Pending, at_once, in_turn
 
 Row = Mapping[str, Sequence[int]]
 """`input_ids`, and `token_type_ids` where the tokenizer gives them."""
+
+Batch = dict[str, NDArray[np.int64]]
+"""`input_ids`, `attention_mask`, maybe `token_type_ids`; each of shape (rows, longest row)."""
+Launch = Callable[[Batch], Pending[NDArray[Any]]]
+"""Begins to compute the outputs of a batch, shape (rows, outputs)."""
+Compute = Callable[[Batch], NDArray[Any]]
+"""Computes them, and waits for them."""
+
+AHEAD = {"cpu": 0, "cuda": 2}
+"""Batches that are launched on a device before the oldest one is read."""
 
 BLOCK = 50
 """Batches whose rows are sorted by length together: enough to save padding, few enough to stay random."""
@@ -63,29 +75,32 @@ def by_length(rows: Sequence[Row], size: int, tokens: int) -> list[list[int]]:
     return batches
 
 
-def padded(rows: Sequence[Row], tokenizer: Any) -> dict[str, NDArray[np.int64]]:
-    """A model's inputs, each of shape (len(rows), longest): the rows' fields, padded, and their `attention_mask`."""
-    width = max(len(row["input_ids"]) for row in rows)
+def padded(rows: Sequence[Row], tokenizer: Any) -> Batch:
+    """A model's inputs: the rows' fields, padded, and their `attention_mask`."""
+    lengths = np.fromiter((len(row["input_ids"]) for row in rows), dtype=np.int64, count=len(rows))
+    places = np.arange(lengths.max())
     left = tokenizer.padding_side == "left"  # XLNet reads the last position
+    real = places >= (lengths.max() - lengths)[:, None] if left else places < lengths[:, None]
     filler = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-    batch = {name: np.full((len(rows), width), filler[name], dtype=np.int64) for name in rows[0]}
-    mask = np.zeros((len(rows), width), dtype=np.int64)
-    for index, row in enumerate(rows):
-        length = len(row["input_ids"])
-        place = slice(width - length, None) if left else slice(length)
-        mask[index, place] = 1
-        for name, values in row.items():
-            batch[name][index, place] = values
-    return {**batch, "attention_mask": mask}
+    batch = {}
+    for name in rows[0]:
+        batch[name] = np.full(real.shape, filler[name], dtype=np.int64)
+        batch[name][real] = np.fromiter(chain.from_iterable(row[name] for row in rows), dtype=np.int64, count=lengths.sum())
+    return {**batch, "attention_mask": real.astype(np.int64)}
 
 
-def outputs_of(
-    rows: Sequence[Row], size: int, tokens: int, tokenizer: Any, compute: Callable[[dict[str, NDArray[np.int64]]], NDArray[Any]]
-) -> FloatArray:
-    """What `compute` makes of padded batches of similar length; in the order of `rows`, shape (len(rows), outputs)."""
+def outputs_of(rows: Sequence[Row], size: int, tokens: int, tokenizer: Any, launch: Launch, ahead: int = 0) -> FloatArray:
+    """The outputs of padded batches of similar length; in the order of `rows`, shape (len(rows), outputs). Up to `ahead`
+    further batches are launched before one is waited for."""
     parts = by_length(rows, size, tokens)
-    found = np.concatenate([compute(padded([rows[index] for index in part], tokenizer)) for part in parts])
-    return np.asarray(found[np.argsort(np.concatenate(parts))], dtype=np.float64)
+    launched = (launch(padded([rows[index] for index in part], tokenizer)) for part in parts)
+    found = [pending() for pending in in_turn(launched, ahead)]
+    return np.asarray(np.concatenate(found)[np.argsort(np.concatenate(parts))], dtype=np.float64)
+
+
+def launching(compute: Compute) -> Launch:
+    """Of a library that waits for each batch."""
+    return lambda batch: at_once(compute(batch))
 
 
 def whole_texts(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> Iterator[tuple[int, Row]]:

@@ -22,9 +22,20 @@ from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_
 from backends._lists import ListPrompt, ListWalk, Paths
 from backends._loading import DAMAGED, read_config, read_tokenizer
 from backends._thinking import MOST_THOUGHT, THINKING, Thinking, closing_of, left_open
-from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
+from backends._torch import Device, DType, lazy_torch, resolve_device, resolve_dtype
 from harness.core.arrays import FloatArray
-from harness.core.engine import Allowed, Encoded, Generation, LanguageModel, ListOf, Messages, Scores, later_option
+from harness.core.engine import (
+    Allowed,
+    Encoded,
+    Generation,
+    LanguageModel,
+    ListOf,
+    Messages,
+    Pending,
+    Scores,
+    at_once,
+    later_option,
+)
 from harness.core.errors import UnknownName, UserError
 
 ANSWER = "AnswerOfTheModel"
@@ -614,10 +625,10 @@ class TokenModel(LanguageModel):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        self._torch = lazy_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         device: Device = getattr(self.options, "device", "auto")
-        self._device = resolve_device(self._torch, device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
+        self._device = resolve_device(device)
+        self._dtype = resolve_dtype(self._device, self.options.dtype)
 
     def facts(self) -> dict[str, str]:
         template = template_facts(self._source, self.options.chat_template, self.options.template_arguments)
@@ -639,63 +650,93 @@ class TokenModel(LanguageModel):
         return self._chat.encode(chats, choices)
 
     def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None) -> list[Generation]:
-        answers = [Generation("", False, len(prompt.content.ids), 0, error="prompt_too_long") for prompt in prompts]
+        return self.launch_generate(prompts, max_new_tokens, choices)()
+
+    def launch_generate(
+        self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None
+    ) -> Pending[list[Generation]]:
         if isinstance(choices, ListOf):
-            rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + prompt.content.room <= self._context]
-            walks = [self._chat.list_walk(prompts[i].content, choices) for i in rows]
-            self._walk([prompts[i].content for i in rows], walks)
-            for i, walk in zip(rows, walks, strict=True):
-                answers[i] = Generation(choices.text(walk.names), walk.done, prompts[i].tokens, len(walk.tokens))
-            return answers
+            return self._launch_lists(prompts, choices)
+        answers = [Generation("", False, len(prompt.content.ids), 0, error="prompt_too_long") for prompt in prompts]
         if choices is not None:
             rows = self._fitting(prompts)
             chosen = self._choose([prompts[i].content for i in rows])
-            for i, choice in zip(rows, chosen, strict=True):
-                ids, tree = prompts[i].content.ids, prompts[i].content.tree
-                answers[i] = Generation(choices[choice], True, len(ids), len(tree.choices[choice]))
-            return answers
+
+            def with_choices() -> list[Generation]:
+                for i, choice in zip(rows, chosen(), strict=True):
+                    ids, tree = prompts[i].content.ids, prompts[i].content.tree
+                    answers[i] = Generation(choices[choice], True, len(ids), len(tree.choices[choice]))
+                return answers
+
+            return with_choices
         rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
         written = self._written([prompts[i].content.ids for i in rows], max_new_tokens)
-        for i, new in zip(rows, written, strict=True):
-            answers[i] = self._chat.generation(prompts[i].content.ids, new, self._ends)
-        return answers
 
-    def _written(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        def with_texts() -> list[Generation]:
+            for i, new in zip(rows, written(), strict=True):
+                answers[i] = self._chat.generation(prompts[i].content.ids, new, self._ends)
+            return answers
+
+        return with_texts
+
+    def _launch_lists(self, prompts: Sequence[Encoded], lists: ListOf) -> Pending[list[Generation]]:
+        answers = [Generation("", False, len(prompt.content.ids), 0, error="prompt_too_long") for prompt in prompts]
+        rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + prompt.content.room <= self._context]
+        walks = [self._chat.list_walk(prompts[i].content, lists) for i in rows]
+        walked = self._walk([prompts[i].content for i in rows], walks)
+
+        def with_lists() -> list[Generation]:
+            walked()
+            for i, walk in zip(rows, walks, strict=True):
+                answers[i] = Generation(lists.text(walk.names), walk.done, prompts[i].tokens, len(walk.tokens))
+            return answers
+
+        return with_lists
+
+    def _written(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         """The new tokens of each answer. Thinking has a limit of its own, so that a model that thinks long still answers."""
         if not self._chat.thought:
             return self._write(prompts, max_new_tokens)
-        thought = self._write(prompts, self._chat.thought)
+        thought = self._write(prompts, self._chat.thought)()
         begun = [self._chat.after_thinking(new, self._ends) for new in thought]
         open_ = [i for i, tokens in enumerate(begun) if tokens is not None]
-        answers = self._write([prompts[i] + (begun[i] or []) for i in open_], max_new_tokens) if open_ else []
+        answers = self._write([prompts[i] + (begun[i] or []) for i in open_], max_new_tokens)() if open_ else []
         for i, answer in zip(open_, answers, strict=True):
             thought[i] = (begun[i] or []) + answer
-        return thought
+        return at_once(thought)
 
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        return self.launch_score(prompts, choices)()
+
+    def launch_score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> Pending[list[Scores]]:
         scores = [Scores(None, len(prompt.content.ids), error="prompt_too_long") for prompt in prompts]
         rows = self._fitting(prompts)
         edges = self._edges([prompts[i].content for i in rows])
-        for i, values in zip(rows, edges, strict=True):
-            scores[i] = Scores(prompts[i].content.tree.log_p(values), len(prompts[i].content.ids), self.score_tokens)
-        return scores
+
+        def with_scores() -> list[Scores]:
+            for i, values in zip(rows, edges(), strict=True):
+                scores[i] = Scores(prompts[i].content.tree.log_p(values), len(prompts[i].content.ids), self.score_tokens)
+            return scores
+
+        return with_scores
 
     def _fitting(self, prompts: Sequence[Encoded]) -> list[int]:
         """The rows whose prompt and longest choice fit into the context."""
         return [i for i, p in enumerate(prompts) if len(p.content.ids) + p.content.tree.longest <= self._context]
 
-    def _choose(self, prompts: Sequence[TokenPrompt]) -> list[int]:
+    def _choose(self, prompts: Sequence[TokenPrompt]) -> Pending[list[int]]:
         """The constrained greedy answer of each prompt, as an index into its choices."""
-        return [p.tree.greedy(edges) for p, edges in zip(prompts, self._edges(prompts), strict=True) if p.tree is not None]
+        edges = self._edges(prompts)
+        return lambda: [p.tree.greedy(values) for p, values in zip(prompts, edges(), strict=True) if p.tree is not None]
 
     @abstractmethod
-    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         """The new tokens of each greedy answer, perhaps with tokens after its end."""
 
     @abstractmethod
-    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> Pending[Any]:
         """Go each walk to its end, always with the likeliest token of those that may follow."""
 
     @abstractmethod
-    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> Pending[list[FloatArray]]:
         """log p of every edge of each prompt's tree, shape (edges,)."""

@@ -20,18 +20,32 @@ RHO = {"sam": 0.05, "asam": 0.5}
 """The most common radius of Foret et al. 2020 and Kwon et al. 2021."""
 
 
+BATCH_SIZE = {"cpu": 64, "cuda": 1024}
+"""Rows of a batch, where the options do not say: on a GPU tokens are the limit."""
+BATCH_TOKENS = {"cpu": 512, "cuda": 65536}
+"""Few on a CPU: what the layers pass on stays in its caches, and there is less padding."""
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PredictOptions(Strict):
     _memory = memory_settings("batch_size", "batch_tokens")
-    batch_size: int = Field(64, ge=1, description="rows per batch")
+    batch_size: int = Field(64, ge=1, description="rows per batch; where it is not set, 1024 on a GPU")
     batch_tokens: int | None = Field(None, ge=1, description="tokens per batch, padding included; default: by the device")
     dtype: DType = Field(
         "auto",
         description="of the weights; `auto`: bfloat16 where the device computes in it, else float16 on a GPU, float32 on a CPU",
     )
+
+    def rows_on(self, device: str) -> int:
+        """The most rows of a batch."""
+        return self.batch_size if "batch_size" in self.model_fields_set else BATCH_SIZE[device]
+
+    def tokens_on(self, device: str) -> int:
+        """The most tokens of a batch."""
+        return self.batch_tokens or BATCH_TOKENS[device]
 
 
 class TextEncoderOptions(Strict):
@@ -110,12 +124,21 @@ class TrainOptions(CourseOptions):
 
 class EncoderPredictOptions(PredictOptions):
     attention: Attention = Field("auto", description="flash_attention_2 computes no padding; it needs a GPU and its library")
-    runtime: Literal["torch", "onnx", "onnx-int8"] = Field("torch", description="onnx: ONNX Runtime, exported once")
-    max_drop: float = Field(0.005, ge=0, description="onnx-int8: accepted loss in the main metric on the validation rows")
+    runtime: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(
+        "auto",
+        description="onnx: ONNX Runtime, exported once; `auto`: torch; on a CPU, for 2,000 rows or more, the one that is "
+        "fastest on validation rows",
+    )
+    max_drop: float = Field(0.005, ge=0, description="in int8: accepted loss in the main metric on the validation rows")
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether a runtime is asked for that does not compute in torch."""
+        return self.runtime in ("onnx", "onnx-int8")
 
     @model_validator(mode="after")
     def _one_dtype(self) -> Self:
-        if self.runtime != "torch" and self.dtype not in ("auto", "float32"):
+        if self.is_exported and self.dtype not in ("auto", "float32"):
             raise ValueError(f"runtime {self.runtime} computes in its own precision; leave out dtype {self.dtype}")
         return self
 

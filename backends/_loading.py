@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from backends._torch import out_of_memory_named
+from backends._torch import import_libraries, out_of_memory_named
 from harness.core.engine import ROBERTAS
 from harness.core.errors import BenchError, MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
@@ -47,6 +47,7 @@ class Loaded:
 
 def read_config(folder: Path) -> Any:
     """Raises `UserError` for a model that transformers does not know, whether or not it brings code along."""
+    import_libraries()
     from transformers import CONFIG_MAPPING, AutoConfig
 
     try:
@@ -77,6 +78,7 @@ def positions(config: Any) -> int | None:
 def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> Any:
     """Raises `UserError` where there is none, or it lacks a vocabulary or the token that the engine needs: to pad the rows of a
     batch, or to end an answer."""
+    import_libraries()
     from transformers import AutoTokenizer
 
     hint = "A checkpoint must have its tokenizer's files: tokenizer.json, or vocab.txt, tokenizer.model and the like."

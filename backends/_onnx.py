@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
-import json
 import logging
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backends._text_encoder import Batch, Compute
+from backends._batches import Batch, Compute
 from harness.core.durable import commit, damage_of, seal, set_aside
 from harness.core.errors import MissingExtra, OutOfMemory, RunError, UserError
+from harness.core.json_files import read_sealed, write_sealed
 
 log = logging.getLogger("bench")
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOLERANCE = 1e-3  # of a logit; fp32 operations in another order differ by less than 1e-4
 DIGITS = 4  # in the record
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SCHEME = "int8 weights (scale per column) and activations (scale per token, zero point after GELU); the rest fp32"
 SCHEME_VERSION = 1
@@ -43,20 +46,9 @@ def prepare(
     graph, and only for int8, which runs on the CPU whatever the `device`. Raises `MissingExtra`, and `RunError` where the
     model can't be exported, or loses more than `max_drop` of the metric in int8.
     """
-    runtime = _import_onnxruntime()
-    exported = folder / f"onnx-{runtime.__version__}"
-    _build(exported, lambda unfinished: _export(model, unfinished))
-    report: dict[str, str | float] = {
-        "runtime": "onnx-int8" if int8 else "onnx",
-        "library": f"onnxruntime {runtime.__version__}",
-    }
     if not int8:
-        return _open(exported, "cpu" if device == "cpu" else "cuda"), report
-    quantized = folder / f"onnx-int8-{SCHEME_VERSION}-{runtime.__version__}"
-    _build(quantized, lambda unfinished: quantize(exported / "model.onnx", unfinished / "model.onnx"))
-    session = _open(quantized, "cpu")
-    # Another CPU may round and saturate differently.
-    found = _compared(quantized / f"validation-{_cpu()}.json", accuracy, session, exported)
+        return exact(lambda: model, folder, device), report("onnx")
+    session, found = quantized(lambda: model, folder, accuracy)
     drop = found["fp32"] - found["int8"]
     if not drop <= max_drop + 1e-9:  # also if one is NaN; 0.49 - 0.485 is a little more than 0.005
         raise RunError(
@@ -64,8 +56,53 @@ def prepare(
             f"a drop of {drop:.4f}, where {max_drop:g} is allowed.",
             "Allow more by predict.max_drop, or use predict.runtime onnx. (A CPU without VNNI loses more than others.)",
         )
-    values = {"validation_fp32": found["fp32"], "validation_int8": found["int8"], "drop": drop, "max_drop": max_drop}
-    return session, {**report, "quantization": SCHEME, **{name: round(value, DIGITS) for name, value in values.items()}}
+    return session, report("onnx-int8", found, max_drop)
+
+
+def exact(model: Callable[[], Any], folder: Path, device: str = "cpu") -> Compute:
+    """The session in fp32. `model` is called only if its graph is not in `folder`. Raises as `prepare` does."""
+    return _open(_exported(model, folder), "cpu" if device == "cpu" else "cuda")
+
+
+def quantized(model: Callable[[], Any], folder: Path, accuracy: Callable[[Compute], float]) -> tuple[Compute, dict[str, float]]:
+    """The session in int8, and the metric on the validation rows in `fp32` and in `int8`, as `prepare` takes it."""
+    exported = _exported(model, folder)
+    built = folder / f"onnx-int8-{SCHEME_VERSION}-{_import_onnxruntime().__version__}"
+    _build(built, lambda unfinished: quantize(exported / "model.onnx", unfinished / "model.onnx"))
+    session = _open(built, "cpu")
+    # Another CPU may round and saturate differently.
+    return session, _compared(built / f"validation-{_cpu()}.json", accuracy, session, exported)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """`scores`: as `quantized` gives them."""
+
+    exact: Compute
+    int8: Compute
+    scores: dict[str, float]
+
+
+def sessions(model: Callable[[], Any], folder: Path, accuracy: Callable[[Compute], float]) -> Sessions:
+    """Both sessions, to be compared. Raises as `prepare` does."""
+    int8, scores = quantized(model, folder, accuracy)
+    return Sessions(exact(model, folder), int8, scores)
+
+
+def report(runtime: str, scores: Mapping[str, float] | None = None, max_drop: float | None = None) -> dict[str, str | float]:
+    """What a record keeps of a session; of one in int8 with its `scores`, as `quantized` gives them."""
+    found: dict[str, str | float] = {"runtime": runtime, "library": f"onnxruntime {_import_onnxruntime().__version__}"}
+    if scores is None or max_drop is None:
+        return found
+    drop = scores["fp32"] - scores["int8"]
+    values = {"validation_fp32": scores["fp32"], "validation_int8": scores["int8"], "drop": drop, "max_drop": max_drop}
+    return {**found, "quantization": SCHEME, **{name: round(value, DIGITS) for name, value in values.items()}}
+
+
+def _exported(model: Callable[[], Any], folder: Path) -> Path:
+    exported = folder / f"onnx-{_import_onnxruntime().__version__}"
+    _build(exported, lambda unfinished: _export(model(), unfinished))
+    return exported
 
 
 def _cpu() -> str:
@@ -135,6 +172,8 @@ def _export(model: Any, folder: Path) -> None:
     except (RunError, UserError):
         raise
     except Exception as error:  # the exporter's parts raise errors of many classes
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:  # which says nothing of the model
+            raise
         reason = (str(error).strip().splitlines() or [""])[0]
         raise RunError(
             f"The model ({model.config.model_type}) can't be exported to ONNX: {type(error).__name__}: {reason}",
@@ -217,13 +256,10 @@ def _open(folder: Path, device: str) -> Compute:
 
 def _compared(file: Path, accuracy: Callable[[Compute], float], session: Compute, exported: Path) -> dict[str, float]:
     """The metric of both graphs, measured once."""
-    from harness.core.json_files import sealed, unsealed, write_atomically
-
-    try:
-        numbers, _ = unsealed(file.read_bytes())
-    except (OSError, ValueError):  # not there, or damaged
+    numbers = read_sealed(file)
+    if numbers is None:
         numbers = {"fp32": float(accuracy(_open(exported, "cpu"))), "int8": float(accuracy(session))}
-        write_atomically(file, json.dumps(sealed(numbers)))
+        write_sealed(file, numbers)
     return numbers
 
 

@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backends._control_tokens import read_as_text
 from backends._linear_head import LinearHead
 from backends._loading import (
@@ -22,7 +19,7 @@ from backends._loading import (
     read_tokenizer,
 )
 from backends._neighbours import Neighbours
-from backends._text_encoder import Batch, TextEncoder
+from backends._text_encoder import TextEncoder
 from harness.core.errors import BenchError, UserError
 
 
@@ -33,9 +30,9 @@ class SentenceEncoder(TextEncoder):
 
     def _read(self, folder: Path) -> Any:
         """In fp32; a plain encoder gets mean pooling. Raises `UserError` for a checkpoint of another kind."""
+        read_config(folder)
         from sentence_transformers import SentenceTransformer
 
-        read_config(folder)
         try:
             body = SentenceTransformer(
                 str(folder),
@@ -70,9 +67,8 @@ class SentenceEncoder(TextEncoder):
     def _max_length(self) -> int:
         return int(self._model.max_seq_length)
 
-    def _outputs(self, batch: Batch) -> NDArray[Any]:
-        with self._torch.inference_mode():
-            return np.asarray(self._model(self._on_device(batch))["sentence_embedding"].double().cpu().numpy())
+    def _forward(self, inputs: dict[str, Any]) -> Any:
+        return self._model(inputs)["sentence_embedding"]
 
 
 def _check_layers(body: Any, folder: Path) -> None:

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import Row, outputs_of, padded, tokens_left_out
+from backends._batches import AHEAD, Batch, Launch, Row, outputs_of, padded, tokens_left_out
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
 from backends._neighbours import Neighbours
-from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
+from backends._packed_weights import pack
+from backends._torch import free, lazy_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
 from harness.core.arrays import FloatArray
-from harness.core.engine import Classifier, Encoded
+from harness.core.engine import Classifier, Encoded, Pending
 from harness.core.progress_events import tell
-
-# Few on a CPU, so that what the layers pass on stays in its caches.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 
 CHUNK = 2000
 """Texts that are tokenized between two progress events: more than the runner ever asks for at once."""
-
-Batch = dict[str, NDArray[np.int64]]
-Compute = Callable[[Batch], NDArray[Any]]
-"""A batch (`input_ids`, `attention_mask`, maybe `token_type_ids`) to outputs, shape (n, outputs)."""
 
 
 class TextEncoder(Classifier):
@@ -41,9 +34,9 @@ class TextEncoder(Classifier):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype: str = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
+        self._torch = lazy_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        self._device = resolve_device(self.options.device)
+        self._dtype: str = resolve_dtype(self._device, self.options.predict.dtype)
         self._tokenizer: Any = None
         self._model: Any = None  # predicts, in `dtype`
         self._trained: Any = None  # in fp32, until it is saved; None where `_model` is in fp32
@@ -52,10 +45,13 @@ class TextEncoder(Classifier):
         return {"device": self._device, "dtype": self._dtype}
 
     def batch_size(self) -> int:
-        return self.options.predict.batch_size
+        return self.options.predict.rows_on(self._device)
 
     def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+        return self.options.predict.tokens_on(self._device)
+
+    def ahead(self) -> int:
+        return AHEAD[self._device]
 
     def threshold(self) -> float | None:
         return self.options.threshold
@@ -65,8 +61,13 @@ class TextEncoder(Classifier):
         """Tokens of a text that the model reads."""
 
     @abstractmethod
-    def _outputs(self, batch: Batch) -> NDArray[Any]:
-        """What the head reads, shape (n, outputs)."""
+    def _forward(self, inputs: dict[str, Any]) -> Any:
+        """What the head reads, as a tensor of shape (n, outputs). `inputs`: tensors on the device."""
+
+    def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:
+        """Of a device that computes by itself, begun and not waited for."""
+        with self._torch.inference_mode():
+            return read_later(self._torch, self._forward(sent(self._torch, batch, self._device)).double())
 
     def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
         """The tokenizer's fields of each text, cut to the maximum length."""
@@ -87,24 +88,25 @@ class TextEncoder(Classifier):
         return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
 
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        batch = padded([text.content for text in texts], self._tokenizer)
+        return self.launch(texts)()
+
+    def launch(self, texts: Sequence[Encoded]) -> Pending[FloatArray]:
         with out_of_memory_named(self._torch):
-            return self._probabilities(self._outputs(batch))
+            pending = self._launch(padded([text.content for text in texts], self._tokenizer))
+
+        def read() -> FloatArray:
+            with out_of_memory_named(self._torch):
+                return self._probabilities(pending())
+
+        return read
 
     def _probabilities(self, outputs: NDArray[Any]) -> FloatArray:
         assert self._head is not None
         return self._head.probabilities(outputs)
 
-    def _all_outputs(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
-        """Of any number of texts, in their order, shape (len(texts), outputs)."""
-        return self._outputs_of_rows([text.content for text in texts], compute)
-
-    def _outputs_of_rows(self, rows: Sequence[Row], compute: Compute) -> FloatArray:
+    def _outputs_of(self, rows: Sequence[Row], launch: Launch) -> FloatArray:
         """In batches of similar length; in the order of `rows`, shape (len(rows), outputs)."""
-        return outputs_of(rows, self.batch_size(), self.batch_tokens(), self._tokenizer, compute)
-
-    def _on_device(self, batch: Batch) -> dict[str, Any]:
-        return {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
+        return outputs_of(rows, self.batch_size(), self.batch_tokens(), self._tokenizer, launch, self.ahead())
 
     def _keep(self, model: Any) -> None:
         """After training: predict as `load` would with the saved model, and save the fp32 weights."""
@@ -116,6 +118,12 @@ class TextEncoder(Classifier):
 
     def _use(self, model: Any) -> None:
         self._model = cast_weights(model.eval().to(self._device), getattr(self._torch, self._dtype))
+        if self._device == "cpu" and self._computes_in_torch():
+            pack(self._torch, self._model)
+
+    def _computes_in_torch(self) -> bool:
+        """Whether the model that `_use` gets is what predicts."""
+        return True
 
     def close(self) -> None:
         self._model = self._trained = None

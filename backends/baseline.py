@@ -75,6 +75,9 @@ class Baseline(Classifier):
             vectorizer.idf_ = numbers[f"idf_{kind}"]
         self._head = LinearHead(numbers["weights"], numbers["biases"], labels.kind is LabelKind.MULTILABEL)
 
+    def batch_size(self) -> int:
+        return 256  # each call of the vectorizers has a cost of its own
+
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         return [Encoded(len(text), text) for text in texts]
 

@@ -16,14 +16,15 @@ from pydantic import BaseModel, Field
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, load_language_model, nf4
-from backends._torch import Device, free, out_of_memory_named
+from backends._torch import Device, free, on_device, out_of_memory_named, read_later, require_attention
 from harness.core.arrays import FloatArray
-from harness.core.engine import Allowed, Encoded, Messages, memory_settings
+from harness.core.engine import Allowed, Encoded, Messages, Pending, at_once, later_option, memory_settings
 
 if TYPE_CHECKING:
     from backends._shared_prefix import SharedPrefix
 
 T = TypeVar("T")
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
 
 CACHE_BYTES = 2**30
 """Memory for the keys and values of a batch whose rows each have a copy of those of their common beginning."""
@@ -45,6 +46,11 @@ class LocalModelOptions(TokenModelOptions):
 
 class CausalLMOptions(LocalModelOptions):
     quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
+    attention: Attention = later_option(
+        "auto",
+        description="`auto`: sdpa, or eager for a model that has nothing else; flash_attention_2 and 3 need a GPU, their "
+        "packages and half precision, flex_attention a GPU",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,10 @@ class CausalLM(TokenModel):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
+        # A model that is trained here has no such options.
+        own = self.options if isinstance(self.options, CausalLMOptions) else CausalLMOptions.model_validate({})
+        self._attention, self._quantized = own.attention, own.quantization
+        require_attention(self._attention, self._device, self._dtype)
         self._model: Any = None
         self._shared: list[int] = []
         """What the prompts of the run begin with, as far as its sample tells."""
@@ -95,6 +105,9 @@ class CausalLM(TokenModel):
     def cache_tokens(self) -> int | None:
         return self._cache_tokens
 
+    def ahead(self) -> int:
+        return 0 if self._device == "cpu" else 1
+
     def load(self) -> None:
         self._read_tokenizer()
         quantization = self._quantization()
@@ -105,6 +118,7 @@ class CausalLM(TokenModel):
             dtype=getattr(self._torch, self._dtype),
             quantization_config=quantization,
             device_map={"": self._device},
+            **({} if self._attention == "auto" else {"attn_implementation": self._attention}),
         )
         self._model = loaded.model.eval()
         self.parameters = (sketch or loaded).parameters
@@ -133,13 +147,13 @@ class CausalLM(TokenModel):
 
     def _try_sharing(self) -> None:
         """Find out how the rows of a batch can share the keys and values of their common beginning."""
-        from backends._shared_prefix import PROBED, read_prefix, shares_in_place
+        from backends._shared_prefix import PROBED, probe, read_prefix, shares_in_place
 
         self._in_place, self._cache_tokens = False, None
         if not self._masks_freely(sum(PROBED)):
             return
         with out_of_memory_named(self._torch), self._torch.inference_mode():
-            prefix = read_prefix(self._model, range(PROBED[0]))
+            prefix = read_prefix(self._model, probe(self._model)[: PROBED[0]])
             self._in_place = shares_in_place(self._model, prefix)
         if not self._in_place:
             self._cache_tokens = max(CACHE_BYTES // prefix.bytes_per_token(), 1)
@@ -159,19 +173,19 @@ class CausalLM(TokenModel):
         return min(len(common_prefix([self._shared, ids])), len(ids) - 1) if self._masks_freely(prompt.tokens + ROOM) else 0
 
     def _quantization(self) -> Any:
-        asked = getattr(self.options, "quantization", "none")
-        return None if asked == "none" else nf4(self._torch, self._dtype)
+        return None if self._quantized == "none" else nf4(self._torch, self._dtype)
 
-    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         found: list[list[int]] = []
         for part in self._computable_together(prompts):
             found += self._continued(part, max_new_tokens)
-        return found
+        return at_once(found)
 
-    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> Pending[None]:
         for part in self._computable_together(list(zip(prompts, walks, strict=True))):
             room = max(prompt.room for prompt, _ in part)
             self._continued([prompt.ids for prompt, _ in part], room, [walk for _, walk in part])
+        return at_once(None)
 
     def _continued(self, prompts: list[list[int]], room: int, walks: Sequence[ListWalk] = ()) -> list[list[int]]:
         """The new tokens of each prompt, greedily; with `walks`, those that each of them allows, which takes them in."""
@@ -191,17 +205,22 @@ class CausalLM(TokenModel):
                 )[:, width:].tolist()
         return found
 
-    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
-        found: list[FloatArray] = [np.empty(0)] * len(prompts)
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> Pending[list[FloatArray]]:
         trees: dict[ChoiceTree, list[int]] = {}  # nearly always one
         for i, prompt in enumerate(prompts):
             assert prompt.tree is not None
             trees.setdefault(prompt.tree, []).append(i)
-        for tree, rows in trees.items():
-            for part in self._computable_together(rows):
-                for i, edges in zip(part, self._tree([prompts[i].ids for i in part], tree), strict=True):
-                    found[i] = edges
-        return found
+        launched = [
+            (part, self._tree([prompts[i].ids for i in part], tree))
+            for tree, rows in trees.items()
+            for part in self._computable_together(rows)
+        ]
+
+        def in_order() -> list[FloatArray]:
+            found = {i: edges for part, pending in launched for i, edges in zip(part, pending(), strict=True)}
+            return [found[i] for i in range(len(prompts))]
+
+        return in_order
 
     def _computable_together(self, rows: list[T]) -> list[list[T]]:
         """Layers with a running state (Mamba, short convolutions) would take padding into it: there each row by itself."""
@@ -209,32 +228,52 @@ class CausalLM(TokenModel):
             return [rows] if rows else []
         return [[row] for row in rows]
 
-    def _tree(self, prompts: list[list[int]], tree: ChoiceTree) -> FloatArray:
+    def _tree(self, prompts: list[list[int]], tree: ChoiceTree) -> Pending[FloatArray]:
         """log p of each edge, shape (rows, edges): one pass over every prompt with the tree's tokens behind it."""
-        if len(tree) and not self._masks_freely(max(map(len, prompts)) + len(tree)):
-            return self._node_by_node(prompts, tree)
+        free = self._masks_freely(max(map(len, prompts)) + len(tree))
+        if len(tree) and (not free or self._attention.startswith("flash")):
+            return at_once(self._node_by_node(prompts, tree))
         torch = self._torch
-        nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
         with self._computing():
-            batch = self._batch([prompt + after for prompt in prompts], behind=len(after))
-            mask, start = batch.mask, batch.start
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            if after:
-                root = positions[:, -len(nodes)]
-                positions[:, -len(after) :] = root[:, None] + torch.tensor([len(n) for n in nodes[1:]], device=root.device)
-                mask = self._tree_mask(mask, tree)[:, :, start:, 0 if batch.prefix is None else start :]
-            with batch.attending(), self._watching_head() as seen:
-                logits = self._model(
-                    input_ids=batch.ids[:, start:],
-                    attention_mask=mask,
-                    past_key_values=batch.cache,
-                    logits_to_keep=len(nodes),
-                    **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
-                ).logits
-            at, token = zip(*tree.edges, strict=True)
+            with self._watching_head() as seen:
+                logits = (self._packed if free and self._in_place else self._padded)(prompts, tree)
+            at, token = on_device(torch.tensor(tree.edges).T.contiguous(), self._device)
             exact = self._exact_logits(logits, at, token, seen)
             log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
-        return np.asarray(log_p.cpu().numpy())
+            return read_later(torch, log_p)
+
+    def _packed(self, prompts: list[list[int]], tree: ChoiceTree) -> Any:
+        """The logits at each node, shape (rows, nodes, vocabulary), from a pass without padding."""
+        from backends._shared_prefix import packed_pass
+
+        prefix = self._prefix_of([prompt[:-1] for prompt in prompts], max(map(len, prompts)) + len(tree))
+        start, after = 0 if prefix is None else len(prefix), [node[-1] for node in tree.nodes[1:]]
+        positions = [
+            [*range(start, len(prompt)), *(len(prompt) - 1 + len(node) for node in tree.nodes[1:])] for prompt in prompts
+        ]
+        rows = [prompt[start:] + after for prompt in prompts]
+        sees = self._seen(max(map(len, rows)), tree)
+        return packed_pass(self._model, rows, positions, len(tree.nodes), sees, prefix)
+
+    def _padded(self, prompts: list[list[int]], tree: ChoiceTree) -> Any:
+        """As `_packed`, for models that can't compute packed rows."""
+        nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
+        batch = self._batch([prompt + after for prompt in prompts], behind=len(after))
+        mask, start = batch.mask, batch.start
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        if after:
+            root = positions[:, -len(nodes)]
+            behind = on_device(self._torch.tensor([len(node) for node in nodes[1:]]), root.device)
+            positions[:, -len(after) :] = root[:, None] + behind
+            mask = self._tree_mask(mask, tree)[:, :, start:]
+        with batch.attending():
+            return self._model(
+                input_ids=batch.ids[:, start:],
+                attention_mask=mask,
+                past_key_values=batch.cache,
+                logits_to_keep=len(nodes),
+                **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
+            ).logits
 
     @contextmanager
     def _watching_head(self) -> Iterator[list[tuple[Any, Any]]]:
@@ -248,7 +287,7 @@ class CausalLM(TokenModel):
             if hook is not None:
                 hook.remove()
 
-    def _exact_logits(self, logits: Any, at: Sequence[int], token: Sequence[int], seen: list[tuple[Any, Any]]) -> Any:
+    def _exact_logits(self, logits: Any, at: Any, token: Any, seen: list[tuple[Any, Any]]) -> Any:
         """The logits in fp32, shape (rows, nodes, vocabulary), those of the edges computed in fp32 too.
 
         In half precision they are rounded: in bfloat16 a logit of 20 to steps of 0.125, which would decide between answers.
@@ -261,19 +300,22 @@ class CausalLM(TokenModel):
         hidden, output = seen[-1]
         if output.data_ptr() != logits.data_ptr():
             return found
-        picked = (hidden[:, at].float() * head.weight[list(token)].float()).sum(-1)
-        found[:, at, token] = picked if head.bias is None else picked + head.bias[list(token)].float()
+        hidden = hidden.reshape(*logits.shape[:2], -1)
+        picked = (hidden[:, at].float() * head.weight[token].float()).sum(-1)
+        found[:, at, token] = picked if head.bias is None else picked + head.bias[token].float()
         return found
 
+    def _seen(self, width: int, tree: ChoiceTree) -> Any:
+        """What each token of a row attends to, shape (width, width): a node's token to the prompt and the nodes before it."""
+        torch, prompt = self._torch, width - len(tree)
+        sees = torch.ones((width, width), dtype=torch.bool).tril()
+        sees[prompt:, prompt:] = torch.tensor([[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]])
+        return on_device(sees, self._device)
+
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
-        """The attention mask, shape (rows, 1, width, width): a node's token attends to the prompt and the tokens before it."""
+        """The attention mask, shape (rows, 1, width, width)."""
         torch = self._torch
-        width, prompt = mask.shape[1], mask.shape[1] - len(tree)
-        sees = torch.ones((width, width), dtype=torch.bool, device=mask.device).tril()
-        sees[prompt:, prompt:] = torch.tensor(
-            [[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]], device=mask.device
-        )
-        sees = sees[None, None] & mask.bool()[:, None, None]
+        sees = self._seen(mask.shape[1], tree)[None, None] & mask.bool()[:, None, None]
         # Added to the attention scores: some implementations take booleans for numbers.
         dtype = self._model.dtype
         return torch.zeros(sees.shape, dtype=dtype, device=mask.device).masked_fill(~sees, torch.finfo(dtype).min)
@@ -284,7 +326,7 @@ class CausalLM(TokenModel):
         for index, node in enumerate(tree.nodes):
             columns = [column for column, (at, _) in enumerate(tree.edges) if at == index]
             here = ChoiceTree([(tree.edges[column][1],) for column in columns])
-            found[:, columns] = self._tree([[*prompt, *node] for prompt in prompts], here)
+            found[:, columns] = self._tree([[*prompt, *node] for prompt in prompts], here)()
         return found
 
     def _masks_freely(self, width: int) -> bool:
@@ -315,7 +357,9 @@ class CausalLM(TokenModel):
         cache = None
         if prefix is not None:
             cache = prefix.cache() if self._in_place else prefix.copied(self._model, len(prompts))
-        return _Batch(ids.to(self._device), mask.to(self._device), cache, start, prefix if self._in_place else None)
+        return _Batch(
+            on_device(ids, self._device), on_device(mask, self._device), cache, start, prefix if self._in_place else None
+        )
 
     def _prefix_of(self, beginnings: list[list[int]], width: int) -> SharedPrefix | None:
         """What all beginnings share of the run's common beginning, or, where none is known, with each other.

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from backends._encoder_options import BasePrecision, CourseOptions, LoraOptions
+from backends._encoder_options import CourseOptions, LoraOptions
 from backends._loading import META, Loaded, check_vocabulary, load_language_model, nf4
 from backends._lora import Adapters, adapters_of, attached, merged, read_adapters, with_lora
+from backends._precision import DTYPES, base_precision, training_precision
 from backends._text_encoder import cast_weights
-from backends._torch import computes_in_bf16, out_of_memory_named, resolve_dtype
+from backends._torch import out_of_memory_named
 from backends.causal_lm import CausalLM, LocalModelOptions
-from backends.encoder import DTYPES, PRECISIONS
 from harness.core.engine import AnsweredChats, ChatTrainingJob, TrainedLanguageModel
 from harness.core.errors import DataError, UserError
 
@@ -40,19 +40,8 @@ class CausalLMLora(CausalLM, TrainedLanguageModel):
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
         train = self.options.train
-        fast = computes_in_bf16(self._torch, self._device)
-        asked = train.lora.base
-        self._base: BasePrecision = ("bfloat16" if fast else "float32") if asked == "auto" else asked
-        self._precision: str = train.precision
-        if self._precision == "auto":
-            on_cpu = self._base == "bfloat16" and self._device == "cpu"
-            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
-        if self._base == "bfloat16" and self._precision == "fp32":
-            raise UserError(
-                "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
-            )
-        if self._precision == "fp16" and self._device == "cpu":
-            raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
+        self._base = base_precision(train.lora.base, self._device)
+        self._precision = training_precision(train.precision, self._base, self._device)
         self._adapters: Adapters | None = None
 
     def facts(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
+from backends._batches import Batch
 from backends._choose_c import choose_c
 from backends._embedding_cache import Embedded, EmbeddingCache
 from backends._encoder_options import TextEncoderOptions
@@ -20,11 +21,10 @@ from backends._heads import check_threshold
 from backends._linear_head import EXACT, LinearHead, check_classes, fit_head, load_head
 from backends._neighbours import Neighbours, load_neighbours
 from backends._sentence_encoder import SentenceEncoder
-from backends._text_encoder import Batch
 from backends._torch import out_of_memory_named
 from harness.core.arrays import FloatArray
 from harness.core.cache_folder import cache_dir
-from harness.core.engine import Embedder, Encoded, OnProgress, TrainingJob
+from harness.core.engine import Embedder, Encoded, OnProgress, Pending, TrainingJob
 from harness.core.errors import RunError, UserError
 from harness.core.record import CACHED_SECONDS
 from harness.core.types import LabelSpace
@@ -122,15 +122,20 @@ class Embedding(SentenceEncoder, Embedder):
         """Raises `RunError` for embeddings that are no numbers."""
         done, started = 0, time.perf_counter()
 
-        def compute(batch: Batch) -> NDArray[Any]:
-            nonlocal done
-            found = self._outputs(batch)
-            done += len(found)
-            on_progress(done, len(texts), "texts embedded")
-            return found
+        def launch(batch: Batch) -> Pending[NDArray[Any]]:
+            pending = self._launch(batch)
+
+            def read() -> NDArray[Any]:
+                nonlocal done
+                found = pending()
+                done += len(found)
+                on_progress(done, len(texts), "texts embedded")
+                return found
+
+            return read
 
         rows = self.encode(texts)
-        vectors = self._all_outputs(rows, compute).astype(np.float32)
+        vectors = self._outputs_of([row.content for row in rows], launch).astype(np.float32)
         if not np.isfinite(vectors).all():
             hint = "Its weights are damaged." if self._dtype == "float32" else "Set `predict.dtype` to float32."
             raise RunError("The encoder computes embeddings that are no numbers.", hint)
@@ -146,12 +151,17 @@ class Embedding(SentenceEncoder, Embedder):
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         return super().encode([self.options.prefix + text for text in texts])
 
-    def _outputs(self, batch: Batch) -> NDArray[Any]:
+    def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:
         """Of length 1. Rounded to fp32, as they are kept: a head that was saved reads the same numbers."""
-        found = super()._outputs(batch)
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        rounded = (found / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
-        return np.asarray(rounded, dtype=np.float64)
+        pending = super()._launch(batch)
+
+        def read() -> NDArray[Any]:
+            found = pending()
+            lengths = np.linalg.norm(found, axis=1, keepdims=True)
+            rounded = (found / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+            return np.asarray(rounded, dtype=np.float64)
+
+        return read
 
     def save(self, folder: Path) -> None:
         assert isinstance(self._head, LinearHead | Neighbours)

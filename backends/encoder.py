@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import Row, by_length, padded
+from backends import _runtime_choice
+from backends._batches import Batch, Compute, Launch, Row, by_length, launching
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, BasePrecision, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
@@ -42,18 +43,18 @@ from backends._lora import (
     whole_checkpoint,
     with_lora,
 )
-from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder, cast_weights
-from backends._torch import computes_in_bf16, out_of_memory_named, resolve_dtype
+from backends._precision import DTYPES, base_precision, training_precision
+from backends._runtime_choice import Measured
+from backends._text_encoder import TextEncoder, cast_weights
+from backends._torch import import_libraries, out_of_memory_named, require_attention
 from harness.core.arrays import FloatArray
-from harness.core.engine import Encoded, LabelledTexts, TrainingJob, ValidationScorer
-from harness.core.errors import DataError, UnknownName, UserError
+from harness.core.engine import Encoded, LabelledTexts, Pending, TrainingJob, ValidationScorer, at_once
+from harness.core.errors import DataError, RunError, UnknownName, UserError
 from harness.core.types import LabelSpace
 
 if TYPE_CHECKING:
+    from backends._onnx import Sessions
     from backends._trainer import Validation
-
-PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-DTYPES = {short: long for long, short in PRECISIONS.items()}
 
 
 class Encoder(TextEncoder):
@@ -65,49 +66,47 @@ class Encoder(TextEncoder):
     chooses_checkpoint = True
     options: EncoderOptions
     _head: Head | None = None
+    _labels: LabelSpace | None = None
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
-        self._base = self._base_precision()
-        self._precision: str = self.options.train.precision
-        if self._precision == "auto":
-            on_cpu = self._base == "bfloat16" and self._device == "cpu"
-            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
-        if self.options.predict.runtime != "torch":
+        train = self.options.train
+        self._base = base_precision("float32" if train.lora is None else train.lora.base, self._device)
+        self._precision = training_precision(train.precision, self._base, self._device)
+        if self.options.predict.is_exported:
             self._dtype = "float32"
         self._check_device()
         self._session: Compute | None = None
+        self._expected = 0  # rows to predict
         self._positions: int | None = None
         self._adapters: Adapters | None = None
 
-    def _base_precision(self) -> BasePrecision:
-        lora = self.options.train.lora
-        asked = "float32" if lora is None else lora.base
-        if asked != "auto":
-            return asked
-        return "bfloat16" if computes_in_bf16(self._torch, self._device) else "float32"
-
     def _check_device(self) -> None:
-        if self._base == "bfloat16" and self._precision == "fp32":
-            raise UserError(
-                "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
-            )
-        if self._base == "nf4" and self.options.predict.runtime != "torch":
+        if self._base == "nf4" and self.options.predict.is_exported:
             raise UserError(
                 "4-bit weights can't be exported to ONNX.", "Use predict.runtime torch, or another train.lora.base."
             )
-        if self._precision == "fp16" and self._device == "cpu":
-            raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
-        if self.options.predict.attention == "flash_attention_2":
-            if self._device == "cpu":
-                raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
-            if find_spec("flash_attn") is None:  # transformers would run code of a hub repository in its place
-                raise UserError("flash_attention_2 needs the package flash-attn.", "Install it, or use attention auto.")
-            if self._dtype == "float32" or self._precision == "fp32":
-                raise UserError(
-                    "flash_attention_2 computes only in half precision.",
-                    "Use bf16 or fp16 for `train.precision` and `predict`.",
-                )
+        for dtype in (self._dtype, DTYPES[self._precision]):
+            require_attention(self.options.predict.attention, self._device, dtype)
+
+    def expect(self, rows: int, validation_rows: int) -> None:
+        """Settles the runtime `auto` where it is torch whatever a measurement would show."""
+        self._expected, predict = rows, self.options.predict
+        given = predict.dtype != "auto" or predict.attention != "auto"
+        exportable = self._device == "cpu" and self._base != "nf4" and _runtime_choice.can_export()
+        enough = rows >= _runtime_choice.LEAST_ROWS and validation_rows > 0
+        if predict.runtime == "auto" and (given or not exportable or not enough):
+            self.options = with_runtime(self.options, "torch")
+
+    def expected_rows(self) -> int | None:
+        return self._expected if self.options.predict.runtime == "auto" else None
+
+    def earlier_options(self) -> dict[str, Any]:
+        """Earlier versions had no runtime `auto`: by default it was torch."""
+        found = super().earlier_options()
+        if found["predict"]["runtime"] == "auto":
+            found["predict"]["runtime"] = "torch"
+        return found
 
     def facts(self) -> dict[str, str]:
         lora = self.options.train.lora
@@ -116,7 +115,7 @@ class Encoder(TextEncoder):
 
     def batch_tokens(self) -> int:
         if self.options.predict.runtime == "onnx-int8":  # on the CPU, wherever the model was trained
-            return self.options.predict.batch_tokens or BATCH_TOKENS["cpu"]
+            return self.options.predict.tokens_on("cpu")
         return super().batch_tokens()
 
     @classmethod
@@ -134,6 +133,7 @@ class Encoder(TextEncoder):
 
     def fit(self, job: TrainingJob) -> dict[str, Any]:
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
+        import_libraries()
         from transformers import set_seed
 
         from backends._trainer import EncoderTrainer, compact_vocabulary, course_arguments, training_log
@@ -142,6 +142,7 @@ class Encoder(TextEncoder):
         if len(job.train.texts) < processes:
             raise DataError(f"{len(job.train.texts)} training rows for {processes} process(es).", "Take more rows.")
         options = self.options.train
+        self._labels = job.labels
         self._head = make_head(self.options, job.labels, job.train.labels)
         chosen_by = self._chosen_by(job)
         set_seed(job.seed)  # before the new head is initialized
@@ -267,16 +268,15 @@ class Encoder(TextEncoder):
             for pieces in self._pieces(texts)
         ]
 
-    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        rows = [row for text in texts for row in text.content]
+    def launch(self, texts: Sequence[Encoded]) -> Pending[FloatArray]:
+        if all(len(text.content) == 1 for text in texts):  # the batch that the runner made
+            return super().launch([replace(text, content=text.content[0]) for text in texts])
         with out_of_memory_named(self._torch):
-            if len(rows) == len(texts):  # the batch that the runner made
-                return self._probabilities(self._outputs(padded(rows, self._tokenizer)))
-            return self._mean_probabilities(texts, self._outputs)
+            return at_once(self._mean_probabilities(texts, self._launch))
 
-    def _mean_probabilities(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
+    def _mean_probabilities(self, texts: Sequence[Encoded], launch: Launch) -> FloatArray:
         """Of any number of texts, in their order, shape (len(texts), labels): the mean over the rows of each."""
-        outputs = self._outputs_of_rows([row for text in texts for row in text.content], compute)
+        outputs = self._outputs_of([row for text in texts for row in text.content], launch)
         return mean_by_text(self._probabilities(outputs), [len(text.content) for text in texts])
 
     def _max_length(self) -> int:
@@ -331,6 +331,7 @@ class Encoder(TextEncoder):
         self._tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
+        self._labels = labels
         self._head = make_head(self.options, labels, None)
         if are_adapters(folder):
             adapters = read_adapters(folder)
@@ -347,34 +348,101 @@ class Encoder(TextEncoder):
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
         predict = self.options.predict
-        if predict.runtime == "torch":
+        if predict.runtime == "auto" and self._expected and validation.texts:
+            return self._fastest(folder, validation, scorer)
+        if not predict.is_exported:
             return None
         from backends import _onnx
 
         int8 = predict.runtime == "onnx-int8"
         if int8 and not validation.texts:
             raise UserError("onnx-int8 is tested on validation rows, and this task has none.", "Use runtime onnx.")
-        rows = self.encode(validation.texts)
-
-        def accuracy(session: Compute) -> float:
-            value = scorer.metrics(self._mean_probabilities(rows, session))[scorer.main]
-            return -value if scorer.main in scorer.lower_is_better else value
-
+        accuracy = self._accuracy(validation, scorer)
         self._session, record = _onnx.prepare(
             self._model.cpu(), folder, int8=int8, accuracy=accuracy, max_drop=predict.max_drop, device=self._device
         )
         self._model = None
         return record
 
-    def _outputs(self, batch: Batch) -> NDArray[Any]:
-        if self._session is not None:
-            return self._session(batch)
-        with self._torch.inference_mode():
-            return np.asarray(self._model(**self._on_device(batch)).logits.double().cpu().numpy())
+    def _accuracy(self, validation: LabelledTexts, scorer: ValidationScorer) -> Callable[[Compute], float]:
+        """The main metric of a session on the validation rows; higher is better."""
+        rows = self.encode(validation.texts)
+
+        def accuracy(session: Compute) -> float:
+            value = scorer.metrics(self._mean_probabilities(rows, launching(session)))[scorer.main]
+            return -value if scorer.main in scorer.lower_is_better else value
+
+        return accuracy
+
+    def _fastest(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object]:
+        """Take the fastest runtime, which is measured unless it was before."""
+        from backends import _onnx
+
+        predict, rows = self.options.predict, self._expected
+        depends_on = {"dtype": self._dtype, "batch": [self.batch_size(), self.batch_tokens()]}
+        file = _runtime_choice.file_of(folder, depends_on)
+        accuracy, model = self._accuracy(validation, scorer), partial(self._exact_model, folder / "model")
+        measured = self._measured(file, validation, lambda: _onnx.sessions(model, folder, accuracy))
+        chosen = measured.choice(rows, predict.max_drop)
+        told = {"chosen": measured.told(rows).model_dump(exclude_none=True)}
+        if chosen == "torch":
+            return {"runtime": "torch", "library": f"torch {self._torch.__version__.partition('+')[0]}", **told}
+        if chosen == "onnx":
+            self._session, record = _onnx.exact(model, folder), _onnx.report(chosen)
+        else:
+            self._session, scores = _onnx.quantized(model, folder, accuracy)
+            record = _onnx.report(chosen, scores, predict.max_drop)
+        self._model = None
+        return {**record, **told}
+
+    def _measured(self, file: Path, validation: LabelledTexts, export: Callable[[], Sessions]) -> Measured:
+        """What was measured before, and what of it the number of rows needs besides."""
+        step = max(1, len(validation.texts) // _runtime_choice.SAMPLE)
+        rows = self.encode(validation.texts[::step][: _runtime_choice.SAMPLE])
+
+        def way(launch: Launch) -> Callable[[], object]:
+            return lambda: self._mean_probabilities(rows, launch)
+
+        measured = _runtime_choice.read(file)
+        if measured is None:
+            alone = _runtime_choice.timed({"torch": way(self._launch)}, len(rows))
+            measured = Measured(rows=len(rows), alone=alone["torch"])
+            _runtime_choice.write(file, measured)
+        if measured.is_long(self._expected) and not measured.is_complete:
+            try:
+                sessions = export()
+            except (RunError, UserError) as error:  # a kind of model that can't be exported
+                measured = measured.model_copy(update={"failed": str(error).partition("\n")[0]})
+            else:
+                others = {"onnx": way(launching(sessions.exact)), "onnx-int8": way(launching(sessions.int8))}
+                seconds = _runtime_choice.timed({"torch": way(self._launch), **others}, len(rows))
+                measured = measured.model_copy(update={"seconds": seconds, "scores": sessions.scores})
+            _runtime_choice.write(file, measured)
+        return measured
+
+    def _exact_model(self, saved: Path) -> Any:
+        """The trained model in fp32, as it is exported."""
+        assert self._labels is not None
+        engine = Encoder(with_runtime(self.options, "onnx"), self._source)
+        engine.load(saved, self._labels)
+        return engine._model
+
+    def _forward(self, inputs: dict[str, Any]) -> Any:
+        return self._model(**inputs).logits
+
+    def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:
+        return super()._launch(batch) if self._session is None else at_once(self._session(batch))
+
+    def _computes_in_torch(self) -> bool:
+        return not self.options.predict.is_exported
 
     def close(self) -> None:
         self._session = self._adapters = None
         super().close()
+
+
+def with_runtime(options: EncoderOptions, runtime: str) -> EncoderOptions:
+    return options.model_copy(update={"predict": options.predict.model_copy(update={"runtime": runtime})})
 
 
 def _read_tokenizer(folder: Path) -> Any:

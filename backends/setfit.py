@@ -68,7 +68,7 @@ class SetFit(SentenceEncoder):
         with out_of_memory_named(self._torch):
             report = contrast(body, targets, multilabel, self.options.train, self._device, job)
             self._keep(body)
-            embeddings = self._all_outputs(self.encode(train.texts), self._outputs)
+            embeddings = self._outputs_of([text.content for text in self.encode(train.texts)], self._launch)
         if not np.isfinite(embeddings).all():
             raise RunError("The training diverged.", "Lower `train.lr`.")
         self._set_head(fit_head(embeddings, train.labels, job.labels, self.options.train.c, job.seed))

@@ -13,23 +13,28 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer, field_validator
 
 from backends._chat import TokenModel, TokenModelOptions, TokenPrompt, Tokens
 from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, is_quantized, load_language_model, read_config, text_config
+from backends._vllm_arguments import SPEED, checked
+from backends._vllm_requests import Asking, Request, Requests
 from harness.core.arrays import FloatArray
+from harness.core.engine import Allowed, Encoded, Messages, Pending
 from harness.core.errors import RunError
 from harness.core.json_files import read_json
+
+T = TypeVar("T")
 
 GIB = 2**30
 SETTINGS = (
@@ -38,13 +43,21 @@ SETTINGS = (
 )
 MOST_TOKEN_IDS = 128
 """How many tokens vLLM gives log-probabilities of in one request."""
+IN_FLIGHT = 4096
+"""Rows that vLLM is given before the oldest of them are waited for: more than it computes at a time."""
+ROOM_STEP = 256
+"""`max_model_len` is a multiple of it, so that most runs of a loaded model find room."""
+BY_LENGTH = frozenset({"longrope", "su", "dynamic"})
+"""Kinds of rotary positions that depend on `max_model_len`, and with them the answers."""
 
 
 class VLLMOptions(TokenModelOptions):
     quantization: str | None = Field(None, description="a method of vLLM's: bitsandbytes, awq, gptq, fp8, ...")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")
     pipeline_parallel_size: int = Field(1, ge=1, description="GPUs, or groups of them, that share the layers")
-    max_model_len: int | None = Field(None, ge=1, description="tokens of prompt and answer; default: the model's context")
+    max_model_len: int | None = Field(
+        None, ge=1, description="tokens of prompt and answer; default: as the rows need, up to the model's context"
+    )
     block_size: int | None = Field(None, ge=1, description="tokens a block of the prefix cache; default on CPU: 32")
     # The rest changes only speed and memory, and is not part of a run's identity.
     enforce_eager: bool | None = Field(
@@ -52,7 +65,23 @@ class VLLMOptions(TokenModelOptions):
     )
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, exclude=True, description="share of a GPU's memory")
     kv_cache_gib: float | None = Field(None, gt=0, exclude=True, description="memory for the cache; default on CPU: 4")
-    batch_size: int = Field(256, ge=1, exclude=True, description="rows per call")
+    batch_size: int = Field(64, ge=1, exclude=True, description="rows that are recorded together; vLLM makes its own batches")
+    engine_args: dict[str, Any] = Field(
+        {},
+        exclude_if=lambda arguments: arguments.keys() <= SPEED,
+        description="other arguments of vLLM's engine: `engine_args.max_num_seqs=512`; not part of a run's identity where they "
+        "change speed and memory only",
+    )
+
+    @field_validator("engine_args")
+    @classmethod
+    def _known(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        checked(arguments)
+        return arguments
+
+    @field_serializer("engine_args")
+    def _identifying(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in arguments.items() if name not in SPEED}
 
 
 class VLLM(TokenModel):
@@ -69,9 +98,40 @@ class VLLM(TokenModel):
         if self._device == "cpu" and self.options.dtype == "auto":
             self._dtype = "float32"  # whatever the processor has: its CPU kernels were not measured in bfloat16
         self._llm: Any = None
+        self._has_tokenizer = False
+        self._requests: Requests | None = None
+        self._room: int | None = None
+        """Tokens that the longest prompt of the run takes with its answer, rounded up; None: not known."""
 
     def batch_size(self) -> int:
         return self.options.batch_size
+
+    def ahead(self) -> int:
+        return -(-IN_FLIGHT // self.options.batch_size)
+
+    def is_sized(self) -> bool:
+        return self.options.max_model_len is None and _longest_context(self._source) is not None
+
+    def make_room(self, tokens: int) -> bool:
+        if self._llm is None:
+            self._room = -(-tokens // ROOM_STEP) * ROOM_STEP
+            return True
+        return tokens <= self._context or self._room is None
+
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
+        self._read_tokenizer()
+        return super().encode(chats, choices)
+
+    def _read_tokenizer(self) -> None:
+        if not self._has_tokenizer:
+            super()._read_tokenizer()
+            self._has_tokenizer = True
+
+    def speed_settings(self) -> Mapping[str, Any]:
+        """What vLLM has chosen where the options leave it open, and all of `engine_args`."""
+        config = self._llm.llm_engine.vllm_config
+        batched = {name: getattr(config.scheduler_config, name) for name in ("max_num_seqs", "max_num_batched_tokens")}
+        return {"max_model_len": self._context, **batched, "rows_in_flight": IN_FLIGHT, **self.options.engine_args}
 
     def load(self) -> None:
         """Raises `RunError` where vLLM does not start."""
@@ -100,6 +160,7 @@ class VLLM(TokenModel):
                 ) from error
         self._processes = set(multiprocessing.active_children()) - others
         self._context = self._llm.llm_engine.model_config.max_model_len
+        self._requests = Requests(_LLMEngine(self._llm.llm_engine))
 
     def _checked_weights(self) -> int | None:
         """The number of parameters. vLLM does not report every missing weight: transformers does, where it knows the model, and
@@ -120,82 +181,95 @@ class VLLM(TokenModel):
         # Compilation takes minutes on a CPU and gains nothing there. A block is cached when it is full: with vLLM's 128 on CPU,
         # an instruction of 100 tokens never would be.
         defaults: dict[str, Any] = {"enforce_eager": on_cpu, **({"block_size": 32, "kv_cache_gib": 4} if on_cpu else {})}
-        chosen = {name: getattr(self.options, name) for name in SETTINGS}
+        chosen = {name: getattr(self.options, name) for name in SETTINGS} | self._sizes() | self.options.engine_args
         settings = {**defaults, **{name: value for name, value in chosen.items() if value is not None}, "dtype": self._dtype}
         gib = settings.pop("kv_cache_gib", None)
         return settings if gib is None else {**settings, "kv_cache_memory_bytes": int(gib * GIB)}
 
-    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-        outputs = self._run(prompts, [self._params(max_tokens=max_new_tokens)] * len(prompts))
-        return [list(output.outputs[0].token_ids) for output in outputs]
+    def _sizes(self) -> dict[str, int]:
+        """`max_model_len` as the rows need it, where that is less than the model's context."""
+        longest = _longest_context(self._source)
+        return {} if self._room is None or longest is None or self._room >= longest else {"max_model_len": self._room}
 
-    def _choose(self, prompts: Sequence[TokenPrompt]) -> list[int]:
+    def _launch(self, rows: Sequence[Asking[T]]) -> Pending[list[T]]:
+        assert self._requests is not None
+        return self._requests.launch(rows)
+
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
+        return self._launch([self._text(ids, max_new_tokens) for ids in prompts])
+
+    def _written(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
+        if not self._chat.thought:
+            return self._write(prompts, max_new_tokens)
+        return self._launch([self._thought(ids, max_new_tokens) for ids in prompts])
+
+    def _choose(self, prompts: Sequence[TokenPrompt]) -> Pending[list[int]]:
+        return self._launch([self._choice(prompt) for prompt in prompts])
+
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> Pending[list[None]]:
+        return self._launch([self._list(prompt, walk) for prompt, walk in zip(prompts, walks, strict=True)])
+
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> Pending[list[FloatArray]]:
+        return self._launch([self._edges_of(prompt) for prompt in prompts])
+
+    # What each row asks:
+
+    def _text(self, ids: list[int], max_new_tokens: int) -> Asking[list[int]]:
+        (output,) = yield [(ids, self._params(max_new_tokens))]
+        return list(output.outputs[0].token_ids)
+
+    def _thought(self, ids: list[int], max_new_tokens: int) -> Asking[list[int]]:
+        thought = yield from self._text(ids, self._chat.thought)
+        begun = self._chat.after_thinking(thought, self._ends)
+        if begun is None:
+            return thought
+        return begun + (yield from self._text(ids + begun, max_new_tokens))
+
+    def _choice(self, prompt: TokenPrompt) -> Asking[int]:
         """Token by token: of those that may follow, the likeliest."""
-        trees = [prompt.tree for prompt in prompts if prompt.tree is not None]
-        paths: list[Tokens] = [()] * len(trees)
-        while True:
-            following = [tree.following(path) for tree, path in zip(trees, paths, strict=True)]
-            if not any(following):
-                return [tree.choices.index(path) for tree, path in zip(trees, paths, strict=True)]
-            open_ = [i for i, tokens in enumerate(following) if len(tokens) > 1]
-            log_p = self._log_p([[*prompts[i].ids, *paths[i]] for i in open_], [following[i] for i in open_])
-            likeliest = {i: following[i][int(np.argmax(values))] for i, values in zip(open_, log_p, strict=True)}
-            for i, tokens in enumerate(following):
-                if tokens:
-                    paths[i] = (*paths[i], likeliest.get(i, tokens[0]))
+        assert prompt.tree is not None
+        path: Tokens = ()
+        while following := prompt.tree.following(path):
+            path = (*path, (yield from self._likeliest([*prompt.ids, *path], following)))
+        return prompt.tree.choices.index(path)
 
-    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
-        while any(not walk.done for walk in walks):
-            following = [walk.following() for walk in walks]
-            open_ = [i for i, tokens in enumerate(following) if len(tokens) > 1]
-            log_p = self._log_p([[*prompts[i].ids, *walks[i].tokens] for i in open_], [following[i] for i in open_])
-            likeliest = {i: following[i][int(np.argmax(values))] for i, values in zip(open_, log_p, strict=True)}
-            for i, (walk, tokens) in enumerate(zip(walks, following, strict=True)):
-                if tokens:
-                    walk.take(likeliest.get(i, tokens[0]))
+    def _list(self, prompt: ListPrompt, walk: ListWalk) -> Asking[None]:
+        while following := walk.following():
+            walk.take((yield from self._likeliest([*prompt.ids, *walk.tokens], following)))
 
-    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
-        jobs = [(i, p.ids, p.tree, node) for i, p in enumerate(prompts) if p.tree is not None for node in p.tree.nodes]
-        log_p = self._log_p([[*ids, *node] for _, ids, _, node in jobs], [tree.following(node) for _, _, tree, node in jobs])
-        edges: list[list[float]] = [[] for _ in prompts]
-        for (i, *_), values in zip(jobs, log_p, strict=True):
-            edges[i] += values  # edges are in the order of their nodes, and by token at each
-        return [np.array(values) for values in edges]
+    def _likeliest(self, ids: list[int], tokens: list[int]) -> Asking[int]:
+        if len(tokens) == 1:
+            return tokens[0]
+        (log_p,) = yield from self._log_p([(ids, tokens)])
+        return tokens[int(np.argmax(log_p))]
 
-    def _log_p(self, prompts: list[list[int]], tokens: list[list[int]]) -> list[list[float]]:
-        """log p of each of `tokens[i]` as the next token after `prompts[i]`."""
+    def _edges_of(self, prompt: TokenPrompt) -> Asking[FloatArray]:
+        tree = prompt.tree
+        assert tree is not None
+        log_p = yield from self._log_p([([*prompt.ids, *node], tree.following(node)) for node in tree.nodes])
+        return np.array([value for values in log_p for value in values])  # edges: in the order of the nodes, by token at each
+
+    def _log_p(self, questions: list[tuple[list[int], list[int]]]) -> Asking[list[list[float]]]:
+        """Of each question, a prompt and tokens: log p of each of the tokens as the next one."""
         parts = [
-            (i, ids[at : at + MOST_TOKEN_IDS]) for i, ids in enumerate(tokens) for at in range(0, len(ids), MOST_TOKEN_IDS)
+            (i, ids, tuple(tokens[at : at + MOST_TOKEN_IDS]))
+            for i, (ids, tokens) in enumerate(questions)
+            for at in range(0, len(tokens), MOST_TOKEN_IDS)
         ]
-        params = [self._params(max_tokens=1, logprob_token_ids=part) for _, part in parts]
-        found: list[list[float]] = [[] for _ in prompts]
-        for (i, part), output in zip(parts, self._run([prompts[i] for i, _ in parts], params), strict=True):
+        requests: list[Request] = [(ids, self._params(1, part)) for _, ids, part in parts]
+        outputs = yield requests
+        found: list[list[float]] = [[] for _ in questions]
+        for (i, _, part), output in zip(parts, outputs, strict=True):
             (at_first,) = output.outputs[0].logprobs
             found[i] += [at_first[token].logprob for token in part]
         return found
 
-    def _params(self, **settings: Any) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        return SamplingParams(
-            temperature=0, stop_token_ids=self._ends, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **settings
-        )
-
-    def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
-        if not prompts:
-            return []
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        try:
-            outputs: list[Any] = self._llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-        except EngineDeadError as error:
-            raise RunError(
-                "vLLM's process died.", "Most often for want of memory: lower max_model_len or kv_cache_gib."
-            ) from error
-        return outputs
+    def _params(self, max_tokens: int, logprob_token_ids: Tokens = ()) -> Any:
+        return _sampling(max_tokens, logprob_token_ids, tuple(self._ends))
 
     def reset(self) -> None:
+        assert self._requests is not None
+        self._requests.drop()
         self._llm.reset_prefix_cache()
 
     def close(self) -> None:
@@ -204,8 +278,68 @@ class VLLM(TokenModel):
         try:
             self._llm.llm_engine.engine_core.shutdown()
         finally:
-            self._llm = None
+            self._llm = self._requests = None
             end(self._processes)
+
+
+class _LLMEngine:
+    """vLLM's `LLMEngine`, as `Requests` needs it. Raises `RunError` where its process has died."""
+
+    def __init__(self, engine: Any) -> None:
+        from vllm.inputs import tokens_input
+
+        self._engine, self._input = engine, tokens_input
+
+    def add(self, name: str, ids: list[int], params: Any) -> None:
+        with _told_if_dead():
+            self._engine.add_request(name, self._input(ids), params)
+
+    def step(self) -> list[tuple[str, Any]]:
+        with _told_if_dead():
+            return [(output.request_id, output) for output in self._engine.step() if output.finished]
+
+    def abort(self, names: list[str]) -> None:
+        with _told_if_dead():
+            self._engine.abort_request(names)
+
+
+@contextmanager
+def _told_if_dead() -> Iterator[None]:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise RunError("vLLM's process died.", "Most often for want of memory: lower max_model_len or kv_cache_gib.") from error
+
+
+def _longest_context(folder: Path) -> int | None:
+    """The context that a checkpoint's settings name; None where they name none, and where answers depend on `max_model_len`, by
+    rotary positions. Read as they are: vLLM knows models that transformers does not."""
+    settings = read_json(folder / "config.json")
+    settings = {**settings, **settings.get("text_config", {})}
+    rotary = settings.get("rope_scaling") or settings.get("rope_parameters") or {}
+    kinds = [rotary, *(part for part in rotary.values() if isinstance(part, dict))]  # one for each kind of layer, in some
+    if any(str(kind.get(name)) in BY_LENGTH for kind in kinds for name in ("rope_type", "type")):
+        return None
+    longest = settings.get("max_position_embeddings")
+    return longest if isinstance(longest, int) else None
+
+
+@lru_cache(maxsize=4096)
+def _sampling(max_tokens: int, logprob_token_ids: Tokens, ends: Tokens) -> Any:
+    """vLLM clones what it changes: equal requests share it."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=0,
+        max_tokens=max_tokens,
+        logprob_token_ids=list(logprob_token_ids) or None,
+        stop_token_ids=list(ends),
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 # --- vLLM's processes: their environment, and a log in place of terminal output -------------------------------------------

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from backends._batches import Row, outputs_of
+from backends._batches import AHEAD, Batch, Row, outputs_of
 from backends._control_tokens import any_of, broken, control_tokens, read_as_text
 from backends._encoder_options import PredictOptions, Strict
 from backends._loading import check_vocabulary, first_line, load_model, positions, read_config, read_tokenizer
-from backends._text_encoder import BATCH_TOKENS, Batch
-from backends._torch import Device, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
+from backends._torch import Device, free, lazy_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
 from harness.core.arrays import FloatArray, finite_log
-from harness.core.engine import Encoded, Scores, ZeroShot
+from harness.core.engine import Encoded, Pending, Scores, ZeroShot
 from harness.core.errors import MissingExtra, UserError
 from harness.core.json_files import read_json
 from harness.core.types import LabelKind, LabelSpace
@@ -67,9 +66,9 @@ class ZeroShotClassifier(ZeroShot):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, "The engine zero_shot")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
+        self._torch = lazy_torch(self.extra, "The engine zero_shot")
+        self._device = resolve_device(self.options.device)
+        self._dtype = resolve_dtype(self._device, self.options.predict.dtype)
         self._reader: Reader | None = None
 
     def facts(self) -> dict[str, str]:
@@ -79,10 +78,10 @@ class ZeroShotClassifier(ZeroShot):
         return self.options.threshold
 
     def batch_size(self) -> int:
-        return self.options.predict.batch_size
+        return self.options.predict.rows_on(self._device)
 
     def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+        return self.options.predict.tokens_on(self._device)
 
     def load(self, labels: LabelSpace) -> None:
         kind = read_kind(self._source)
@@ -200,12 +199,11 @@ class InferenceReader(Reader):
     def _logits(self, rows: Sequence[Row]) -> FloatArray:
         """In the order of `rows`, shape (len(rows), classes)."""
         predict = self._options.predict
-        tokens = predict.batch_tokens or BATCH_TOKENS[self._device]
-        return outputs_of(rows, predict.batch_size, tokens, self._tokenizer, self._computed)
+        size, tokens = predict.rows_on(self._device), predict.tokens_on(self._device)
+        return outputs_of(rows, size, tokens, self._tokenizer, self._launch, AHEAD[self._device])
 
-    def _computed(self, batch: Batch) -> NDArray[Any]:
-        inputs = {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
-        return np.asarray(self._model(**inputs).logits.double().cpu().numpy())
+    def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:
+        return read_later(self._torch, self._model(**sent(self._torch, batch, self._device)).logits.double())
 
 
 def inference_classes(config: Any, folder: Path) -> tuple[int, int]:

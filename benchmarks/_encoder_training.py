@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,42 @@ from _encoder_work import Work, synchronize
 from harness.core.engine import Classifier, LabelledTexts, TrainingJob
 from harness.running.plan import Plan
 
+Evaluations = list[dict[str, float]]
+"""Of each epoch: `epoch`, and `loss` (mean cross-entropy) and `accuracy` on the validation rows."""
 
-def train(work: Work, seeds: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """A measurement for each seed and trainer. Leaves our model of the first seed in `scratch/model`."""
-    measured = []
+
+def train(
+    work: Work, seeds: Sequence[int], known: Collection[tuple[str, int]], scratch: Path, tell: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """A measurement for each seed and trainer that is not `known`, when it is there. No model is kept."""
     for number, seed in enumerate(seeds):
-        plan = work.plan(seed, {})
         trainers = [("ours", _ours), ("stock", _stock)]
         for name, trainer in trainers if number % 2 == 0 else reversed(trainers):
+            if (name, seed) in known:
+                continue
             tell(f"training: {name}, seed {seed}")
+            plan = work.plan(seed, {})
             folder = scratch / f"{name}-{seed}"
             folder.mkdir()
-            seconds, evaluations = trainer(plan, folder)
-            measured.append({"trainer": name, "seed": seed, "seconds": seconds, "accuracy": evaluations})
-            if name == "ours" and number == 0:
-                assert isinstance(plan.engine, Classifier)
-                (scratch / "model").mkdir()
-                plan.engine.save(scratch / "model")
-        plan.engine.close()
-    return measured
+            started, started_cpu = time.perf_counter(), time.process_time()
+            evaluations = trainer(plan, folder)
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+            shutil.rmtree(folder)  # its checkpoints have the size of three models
+            plan.engine.close()
+            measured = {"seconds": seconds, "cpu_seconds": cpu_seconds, "evaluations": evaluations}
+            yield {"trainer": name, "seed": seed, **measured}
+
+
+def _evaluation(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    return {"epoch": entry["epoch"], **{name: entry[f"{prefix}{name}"] for name in ("loss", "accuracy")}}
 
 
 def _texts(rows: Sequence[Any]) -> LabelledTexts:
     return LabelledTexts([row.text for row in rows], [row.label for row in rows])
 
 
-def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
-    """Seconds, tokenization and evaluations included, and the validation accuracy of each epoch."""
+def _ours(plan: Plan, folder: Path) -> Evaluations:
+    """Reads the model and the tokenizer, tokenizes, trains and evaluates, as `_stock` does."""
     import torch
 
     from harness.running.training import validation_scorer
@@ -46,15 +56,14 @@ def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
     train, validation, scorer = _texts(plan.training.train), _texts(plan.training.validation), validation_scorer(plan)
-    started = time.perf_counter()
     report = plan.engine.fit(
         TrainingJob(train, validation, plan.task.label_space, scorer, plan.options.seed, folder, lambda done, total, note: None)
     )
     synchronize(torch)
-    return time.perf_counter() - started, [entry["accuracy"] for entry in report["evaluations"]]
+    return [_evaluation(entry, "") for entry in report["evaluations"]]
 
 
-def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
+def _stock(plan: Plan, folder: Path) -> Evaluations:
     """The same with transformers' Trainer: its defaults, but for what the models need to be comparable."""
     import torch
     from transformers import (
@@ -70,7 +79,6 @@ def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     assert plan.checkpoint is not None
     options: Any = plan.engine.options
     source, seed = plan.checkpoint.folder, plan.options.seed
-    started = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -100,6 +108,7 @@ def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
             warmup_steps=options.train.warmup,
             eval_strategy="epoch",
             seed=seed,
+            bf16=plan.engine.facts()["precision"] == "bf16",
             report_to="none",
             disable_tqdm=True,
             use_cpu=plan.engine.facts()["device"] == "cpu",
@@ -113,5 +122,4 @@ def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     synchronize(torch)
-    seconds = time.perf_counter() - started
-    return seconds, [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    return [_evaluation(entry, "eval_") for entry in trainer.state.log_history if "eval_loss" in entry]

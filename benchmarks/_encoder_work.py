@@ -20,6 +20,7 @@ BACKEND = "minilm"
 SHARED = (
     "device",
     "max_length",
+    "train.precision",
     "train.lr",
     "train.batch_size",
     "train.weight_decay",
@@ -108,21 +109,21 @@ def needed_flops(lengths: Sequence[int], layers: int, hidden: int, intermediate:
     return float(sum(layers * (2 * weights * n + 4 * hidden * n * n) for n in lengths))
 
 
-def gemm_gflops(hidden: int, intermediate: int, device: str) -> float:
-    """GFLOP/s of `torch.nn.functional.linear` in float32 over the products of one layer (see `needed_flops`)."""
+def gemm_gflops(hidden: int, intermediate: int, device: str, dtype: str = "float32") -> float:
+    """GFLOP/s of `torch.nn.functional.linear` in `dtype` over the products of one layer (see `needed_flops`)."""
     import torch
 
     shapes = {(hidden, hidden): 4, (hidden, intermediate): 1, (intermediate, hidden): 1}
     rates = []
     for tokens in GEMM_TOKENS:
-        seconds = sum(count * _seconds(torch, tokens, *shape, device) for shape, count in shapes.items())
+        seconds = sum(count * _seconds(torch, tokens, *shape, device, dtype) for shape, count in shapes.items())
         rates.append(2 * tokens * (4 * hidden * hidden + 2 * hidden * intermediate) / seconds / 1e9)
     return max(rates)
 
 
-def _seconds(torch: Any, tokens: int, inner: int, outer: int, device: str) -> float:
+def _seconds(torch: Any, tokens: int, inner: int, outer: int, device: str, dtype: str) -> float:
     x, weight, bias = torch.rand(tokens, inner), torch.rand(outer, inner), torch.rand(outer)
-    x, weight, bias = x.to(device), weight.to(device), bias.to(device)
+    x, weight, bias = (tensor.to(device, getattr(torch, dtype)) for tensor in (x, weight, bias))
     found = []
     with torch.inference_mode():
         for _ in range(GEMM_REPETITIONS):

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-BATCH_SIZE = 16
-"""Not `auto`: that tries ever smaller batches of the longest context until one fits, and on a CPU all fit, after hours."""
+BATCH_SIZES = (16, 32, 64)
+"""Tried on some rows, and the fastest one is taken. Not `auto`: that is the largest batch up to 64 that fits into memory, found
+by passes over the longest context. On a CPU 64 fits, or the system ends the process."""
+PROBE_ROWS = 64
 
 TASKS = {"multiple_choice": "bench_choice", "generate_until": "bench_text"}
 
@@ -60,23 +62,40 @@ def write_task(
     (folder / "task.yaml").write_text(json.dumps(task, indent=1), encoding="utf-8")
 
 
-def _inside(folder: Path, model: str, kind: str, warm_up: str) -> None:
-    """Evaluate the task of `folder` on the checkpoint `model`; leaves `result.json` there."""
+def _inside(folder: Path, model: str, kind: str, warm_up: str, dtype: str, batch_size: str) -> None:
+    """Evaluate the task of `folder` on the checkpoint `model`; leaves `result.json` there. `batch_size` 0: find the best."""
     from importlib import import_module
     from importlib.metadata import version
 
     lm_eval: Any = import_module("lm_eval")
     instance = import_module("lm_eval.api.instance").Instance
     lm = import_module("lm_eval.models.huggingface").HFLM(
-        pretrained=model, dtype="float32", batch_size=BATCH_SIZE, device="cpu"
+        pretrained=model, dtype=dtype, batch_size=int(batch_size) or BATCH_SIZES[0], device="cpu"
     )
     task = json.loads((folder / "task.yaml").read_text(encoding="utf-8"))
     method = "loglikelihood" if kind == "multiple_choice" else "generate_until"
-    argument: Any = task["doc_to_choice"][0] if kind == "multiple_choice" else {**task["generation_kwargs"]}
+    arguments: list[Any] = task["doc_to_choice"] if kind == "multiple_choice" else [task["generation_kwargs"]]
     evaluated: Callable[..., Any] = getattr(lm, method)
 
+    def asked(prompts: Sequence[str]) -> list[Any]:
+        return [
+            instance(request_type=method, doc={}, arguments=(prompt, argument), idx=number)
+            for prompt in prompts
+            for number, argument in enumerate(arguments)
+        ]
+
     started = time.perf_counter()
-    evaluated([instance(request_type=method, doc={}, arguments=(warm_up, argument), idx=0)], disable_tqdm=True)
+    evaluated(asked([warm_up])[:1], disable_tqdm=True)
+    tried: dict[str, float] = {}
+    if batch_size == "0":
+        lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        probe = asked([json.loads(line)["prompt"] for line in lines[:PROBE_ROWS]])
+        for size in BATCH_SIZES:
+            lm.batch_size_per_gpu = size
+            began = time.perf_counter()
+            evaluated(probe, disable_tqdm=True)
+            tried[str(size)] = round(len(probe) / len(arguments) / (time.perf_counter() - began), 3)
+        lm.batch_size_per_gpu = int(max(tried, key=tried.__getitem__))
     uncounted = time.perf_counter() - started
 
     seen: dict[str, Any] = {"seconds": 0.0, "requests": [], "responses": []}
@@ -102,7 +121,7 @@ def _inside(folder: Path, model: str, kind: str, warm_up: str) -> None:
     else:
         tokens = [_read(lm, context) for context in contexts]
     result = {
-        "version": version("lm_eval"),
+        "settings": {"version": version("lm_eval"), "batch_size": lm.batch_size_per_gpu, "tried": tried},
         "seconds": seen["seconds"],
         "contexts": contexts,
         "tokens": tokens,
@@ -118,4 +137,4 @@ def _read(lm: Any, context: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    _inside(Path(sys.argv[1]), *sys.argv[2:5])
+    _inside(Path(sys.argv[1]), *sys.argv[2:7])

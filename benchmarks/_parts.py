@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,14 +10,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from _llm_record import coded
 from _rivals import lm_eval, loop, one_forward, raw_vllm
-from _work import LOOP_NEW_TOKENS, NEW_TOKENS, PROMPT, Job, Measured, gemm_rates, prompts_flops, read_work, token_ids
+from _work import (
+    LOOP_NEW_TOKENS,
+    NEW_TOKENS,
+    PROMPT,
+    Job,
+    Measured,
+    Rows,
+    data_dir,
+    gemm_rates,
+    prompts_flops,
+    read_work,
+    token_ids,
+)
+
+from harness.core.errors import RunError
+
+if TYPE_CHECKING:
+    from harness.core.record import Timing
 
 Kind = Literal["label", "text", "machine"]
 BACKENDS = {"causal_lm": "smollm2", "vllm": "smollm2-vllm"}
-OUR_BLOCK_SIZE = 32
 
 
 def _ours(job: Job, engine: str, decoding: str) -> Measured:
@@ -39,8 +55,8 @@ def _ours(job: Job, engine: str, decoding: str) -> Measured:
         decoding=Decoding(decoding),
         limit=settings.rows,
         model=settings.model,
-        data=settings.data_dir(),
-        settings={"dtype": "float32"},  # as the rivals
+        data=data_dir(settings),
+        settings={"dtype": job.dtype},  # as the rivals
     )
     plan = make_plan(request, Catalog(Path.cwd()))
     store = Store(job.scratch / "runs")
@@ -48,17 +64,25 @@ def _ours(job: Job, engine: str, decoding: str) -> Measured:
     done = run(plan, store)
     wall = time.perf_counter() - started
     labels = {record["id"]: record["label"] for record in store.predictions(done.run_id)}
-    timing, backend, new_tokens = done.record.timing, done.record.identity.backend, done.record.tokens.new
+    timing, new_tokens = done.record.timing, done.record.tokens.new
     assert timing.seconds is not None
     assert timing.load_seconds is not None
-    # The cross-check of the run's own clock: all of `run` but loading, so with warm-up, journal and metrics.
-    facts = {"timing": timing.as_json(), "backend": backend.as_json(), "wall_seconds": round(wall - timing.load_seconds, 3)}
+    _check_clock(wall, timing)
     written = new_tokens or 0 if decoding == "free" else 0
-    return Measured(labels, timing.seconds, new_tokens=written, facts=facts)
+    return Measured(labels, timing.seconds, new_tokens=written)
+
+
+def _check_clock(whole: float, timing: Timing) -> None:
+    """Raises `RunError` where a run says that its parts took longer than the whole."""
+    parts = (timing.seconds or 0.0) + (timing.load_seconds or 0.0)
+    if parts > whole:
+        raise RunError(f"The run says {parts:.1f} s of loading and predicting, and the whole took {whole:.1f} s.")
 
 
 def _our_process(job: Job, decoding: str) -> Measured:
-    settings = job.settings
+    from harness.records.store import Store
+
+    settings, results = job.settings, job.scratch / "results"
     _own_cache(job)
     words = [
         "run",
@@ -71,19 +95,23 @@ def _our_process(job: Job, decoding: str) -> Measured:
         "--model",
         settings.model,
     ]
-    words += ["--prompt", PROMPT, "--decoding", decoding, "--limit", str(settings.rows), "--results", str(job.scratch / "runs")]
-    words += ["--set", "dtype=float32", *(["--data", settings.data] if settings.data else [])]
+    words += ["--prompt", PROMPT, "--decoding", decoding, "--limit", str(settings.rows), "--results", str(results)]
+    words += ["--set", f"dtype={job.dtype}", *(["--data", settings.data] if settings.data else [])]
     started = time.perf_counter()
     command = [sys.executable, "-c", "from harness.cli import main; main()", *words]
     subprocess.run(command, stdout=sys.stderr, check=True)
     process_seconds = time.perf_counter() - started
-    (predictions,) = (job.scratch / "runs").rglob("predictions.jsonl")
-    records = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
-    return Measured({record["id"]: record["label"] for record in records}, process_seconds=process_seconds)
+    store = Store(results / "runs")
+    (run_id,) = store.ids()
+    timing = store.record(run_id).timing
+    _check_clock(process_seconds, timing)
+    labels = {record["id"]: record["label"] for record in store.predictions(run_id)}
+    own = {"load_seconds": timing.load_seconds, "predict_seconds": timing.seconds}
+    return Measured(labels, process_seconds=process_seconds, more=own)
 
 
 def _machine(job: Job) -> Measured:
-    return Measured({}, facts={"gflops": gemm_rates(job.folder, len(job.cores))})
+    return Measured({}, more={"gflops": gemm_rates(job.folder, len(job.cores), job.dtype)})
 
 
 def _own_cache(job: Job) -> None:
@@ -100,64 +128,66 @@ def _own_cache(job: Job) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`rows` says whether it takes all rows or those of the notebook loop. `kind`: what it yields, so what it compares with."""
+    """`kind`: what it yields, so what it compares with."""
 
     what: str
     kind: Kind
-    rows: Literal["all", "loop", "none"]
+    rows: Rows
     measure: Callable[[Job], Measured]
 
 
-def _ours_parts() -> dict[str, Part]:
-    kinds: dict[str, Kind] = {"score": "label", "constrained": "label", "free": "text"}
-    return {
-        f"d.{engine}.{decoding}": Part(
-            f"bench, {engine}, {decoding}", kind, "all", partial(_ours, engine=engine, decoding=decoding)
-        )
-        for engine in BACKENDS
-        for decoding, kind in kinds.items()
-    }
+def _ours_part(engine: str, decoding: str, kind: Kind) -> Part:
+    return Part(f"bench, {engine}, {decoding}", kind, "all", partial(_ours, engine=engine, decoding=decoding))
 
 
-def _chat(kind: Kind, block_size: int | None) -> Part:
-    how = "its defaults" if block_size is None else f"block size {block_size}"
+def _process(decoding: str, kind: Kind) -> Part:
+    return Part(f"`bench run`, causal_lm, {decoding}", kind, "all", partial(_our_process, decoding=decoding))
+
+
+def _chat(kind: Kind, ours: bool) -> Part:
+    how = "our settings" if ours else "its defaults"
     what = "one allowed token" if kind == "label" else f"{NEW_TOKENS} tokens"
-    return Part(f"vLLM's LLM.chat, {how}, {what}", kind, "all", partial(raw_vllm, kind=kind, block_size=block_size))
+    return Part(f"vLLM's LLM.chat, {how}, {what}", kind, "all", partial(raw_vllm, kind=kind, ours=ours))
 
 
 PARTS: Mapping[str, Part] = {
-    "f.first": Part("torch.mm, fp32", "machine", "none", _machine),
+    "f.first": Part("matrix products of a layer", "machine", "none", _machine),
     "a.loop": Part(f"notebook loop: pipeline, one chat at a time, {LOOP_NEW_TOKENS} tokens", "text", "loop", loop),
-    "b.label": Part("lm-eval, multiple_choice", "label", "all", partial(lm_eval, kind="multiple_choice")),
-    "b.text": Part(f"lm-eval, generate_until, {NEW_TOKENS} tokens", "text", "all", partial(lm_eval, kind="generate_until")),
-    "c.label": _chat("label", None),
-    "c.text": _chat("text", None),
-    "c2.label": _chat("label", OUR_BLOCK_SIZE),
-    "c2.text": _chat("text", OUR_BLOCK_SIZE),
-    **_ours_parts(),
-    "d.process.score": Part("`bench run`, causal_lm, score", "label", "all", partial(_our_process, decoding="score")),
-    "d.process.free": Part("`bench run`, causal_lm, free", "text", "all", partial(_our_process, decoding="free")),
     "e.one_forward": Part("by hand: one chat at a time, labels off one forward", "label", "loop", one_forward),
-    "f.last": Part("torch.mm, fp32", "machine", "none", _machine),
+    "d.causal_lm.score": _ours_part("causal_lm", "score", "label"),
+    "d.process.score": _process("score", "label"),
+    "d.causal_lm.constrained": _ours_part("causal_lm", "constrained", "label"),
+    "d.causal_lm.free": _ours_part("causal_lm", "free", "text"),
+    "d.process.free": _process("free", "text"),
+    "b.label": Part("lm-eval, multiple_choice", "label", "lm_eval", partial(lm_eval, kind="multiple_choice")),
+    "b.text": Part(f"lm-eval, generate_until, {NEW_TOKENS} tokens", "text", "lm_eval", partial(lm_eval, kind="generate_until")),
+    "c.label": _chat("label", ours=False),
+    "c.text": _chat("text", ours=False),
+    "c2.label": _chat("label", ours=True),
+    "d.vllm.constrained": _ours_part("vllm", "constrained", "label"),
+    "d.vllm.score": _ours_part("vllm", "score", "label"),
+    "c2.text": _chat("text", ours=True),
+    "d.vllm.free": _ours_part("vllm", "free", "text"),
+    "f.last": Part("matrix products of a layer", "machine", "none", _machine),
 }
-"""In the order in which they are measured."""
+"""In the order in which they are measured: what is compared directly stands side by side, since the machine's speed drifts."""
 
 
 def measure(name: str, job: Job) -> dict[str, Any]:
-    """One part, as the JSON keeps it; `flops` are those that its rows need."""
+    """One part: fields of `Measurement`. Raises `RunError` where it gives no predictions."""
     part = PARTS[name]
     measured = part.measure(job)
-    result = {
-        "seconds": measured.seconds,
-        "process_seconds": measured.process_seconds,
-        "labels": measured.labels,
-        "new_tokens": measured.new_tokens,
-        **measured.facts,
-    }
+    result = {"seconds": measured.seconds, "process_seconds": measured.process_seconds, **measured.more}
     if part.rows == "none":
         return result
-    prompts = token_ids(job.folder, read_work(job.settings, loop=part.rows == "loop").chats())
+    if not measured.labels:
+        raise RunError(f"{name} gave no predictions.")
+    prompts = token_ids(job.folder, read_work(job.settings, part.rows).chats())
     # Generated tokens are counted over all rows, distinct prompts once: a repeated prompt has the same answer.
-    result["flops"] = prompts_flops(job.folder, prompts, measured.new_tokens / len(prompts))
-    result["prompt_tokens"] = sum(map(len, prompts))
-    return result
+    return {
+        **result,
+        "labels": coded(measured.labels, [row.id for row in read_work(job.settings).rows]),
+        "new_tokens": measured.new_tokens,
+        "flops": prompts_flops(job.folder, prompts, measured.new_tokens / len(prompts)),
+        "prompt_tokens": sum(map(len, prompts)),
+    }

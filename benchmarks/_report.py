@@ -1,172 +1,201 @@
-"""From measurements to a page: preface, table, and where the engines agree."""
+"""The tables of `benchmarks/llm.py`, from its JSON file. They stand in `docs/performance.md`, too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from typing import Any, Protocol
+
+from _llm_record import Record, agreement, distinct_settings, same_label
+from _results import NONE, described, markdown, spread
 
 REFERENCE = "d.causal_lm.score"
+LOOP, LM_EVAL = "a.loop", "b"
+SHORT = {"float32": "fp32", "bfloat16": "bf16"}
+VLLM_SETTINGS = ("enforce_eager", "block_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_gib")
+"""Those that are shown."""
 DECODINGS = ("score", "constrained", "free")
-NONE = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table. `seconds` has one entry a repeat; `flops` are None where only a whole process is timed."""
-
-    part: str
-    what: str
-    kind: str
-    whole: bool
-    rows: int
-    seconds: list[float]
-    flops: float | None
-    labels: Mapping[str, int | None]
+class Described(Protocol):
+    """A part, of which only what it is matters here."""
 
     @property
-    def rate(self) -> float:
-        return self.rows / median(self.seconds)
+    def what(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
 
-def page(record: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
-    """Markdown of all that is measured so far. `parts` are name -> an object with `what` and `kind`."""
-    done = [m for m in record["measurements"] if "error" not in m]
-    failed = [m for m in record["measurements"] if "error" in m]
-    sections = [_preface(record), table(lines(done, parts), gemm_rate(done)), _explain(done), agreement(done)]
-    sections += ["\n".join(f"- not measured: {m['part']}: {m['error']}" for m in failed)]
+Parts = Mapping[str, Described]
+
+
+def page(record: Record, parts: Parts) -> str:
+    """Markdown of all that is measured so far."""
+    failed = [f"- not measured: {m.part}, {m.dtype}: {m.error}" for m in record.measurements if m.error is not None]
+    tables = [labels_table(record, parts), texts_table(record, parts), process_table(record, parts), direct_table(record)]
+    sections = [preface(record), *tables, agreement_table(record), "\n".join(failed)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def lines(done: Sequence[Mapping[str, Any]], parts: Mapping[str, Any]) -> list[Line]:
+def preface(record: Record) -> str:
+    settings = record.settings
+    repeats = sorted({len(record.find(m.part, m.dtype)) for m in record.done()})
+    loads = [m.load for m in record.measurements if m.load is not None]
+    rates = [f"{SHORT.get(dtype, dtype)} {spread(_gemm(record, dtype))}" for dtype in record.dtypes() if _gemm(record, dtype)]
+    fewer = [f"the loops take {settings.loop_rows} of them"] if settings.loop_rows < settings.rows else []
+    fewer += [f"lm-eval {settings.lm_eval_rows}"] if settings.lm_eval_rows < settings.rows else []
+    lines = [
+        f"{settings.rows} rows of {settings.task} ({settings.lang}), {record.distinct} distinct texts"
+        + (f" ({', '.join(fewer)})" if fewer else "")
+        + f"; prompt `{record.prompt}`; {settings.model}. Repeats: {_range(repeats)}, interleaved.",
+        described(record.setup.model_dump()),
+        *([f"Load average when a part started: {spread(loads, '.1f')}."] if loads else []),
+        *([f"Matrix products of a layer, GFLOP/s: {'; '.join(rates)}."] if rates else []),
+        *_rivals_settings(record),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return "0" if not numbers else f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _rivals_settings(record: Record) -> list[str]:
+    """The batch size of lm-eval, and what was tried; the limits of vLLM."""
+    lines = []
+    for dtype in record.dtypes():
+        for part, what in (("b.label", "multiple_choice"), ("b.text", "generate_until")):
+            found = record.find(part, dtype)
+            tried = next((m.settings["tried"] for m in found if m.settings.get("tried")), {})
+            if found:
+                rates = (
+                    f" (rows/s in a trial: {', '.join(f'{size}: {rate:.2f}' for size, rate in tried.items())})" if tried else ""
+                )
+                size = distinct_settings(found)["batch_size"]
+                version = distinct_settings(found)["version"]
+                lines.append(f"lm-eval {version}, {what}, {SHORT.get(dtype, dtype)}: batch size {size}{rates}.")
+    for part, what in (("c.label", "its defaults"), ("c2.label", "our settings")):
+        found = [m for dtype in record.dtypes() for m in record.find(part, dtype)]
+        settings = distinct_settings(found)
+        if shown := [f"{name} {settings[name]}" for name in VLLM_SETTINGS if name in settings]:
+            lines.append(f"vLLM with {what}: {', '.join(shown)}.")
+    return lines
+
+
+def labels_table(record: Record, parts: Parts) -> str:
+    """Parts that give a label, and the notebook loop, which is what they replace."""
+    return _speeds(record, [name for name, part in parts.items() if part.kind == "label" or name == LOOP], parts, "b.label")
+
+
+def texts_table(record: Record, parts: Parts) -> str:
+    """Parts that write text."""
+    return _speeds(record, [name for name, part in parts.items() if part.kind == "text" and name != LOOP], parts, "b.text")
+
+
+def _speeds(record: Record, names: Sequence[str], parts: Parts, rival: str) -> str:
+    reference = {dtype: found[0].labels for dtype in record.dtypes() if (found := record.find(REFERENCE, dtype))}
+    rows = []
+    for name in names:
+        for dtype in record.dtypes():
+            timed = record.timed(name, dtype)
+            if timed is None:
+                continue
+            same = same_label(record.find(name, dtype)[0].labels, reference[dtype]) if dtype in reference else None
+            rows.append(
+                [
+                    parts[name].what,
+                    SHORT.get(dtype, dtype),
+                    spread(list(timed.rates.values())),
+                    spread(ratios(record, name, dtype, LOOP)),
+                    spread(ratios(record, name, dtype, rival)),
+                    spread(shares(record, name, dtype), ".0%"),
+                    NONE if same is None else f"{same:.1%}",
+                ]
+            )
+    head = ["what", "dtype", "rows/s", "x notebook loop", "x lm-eval", "of GEMM rate", "same label as bench, score"]
+    return markdown(head, rows, 2) if rows else ""
+
+
+def best_dtype(record: Record, part: str) -> str | None:
+    """The dtype in which a part is fastest; None where it was not measured."""
+    rates = {dtype: timed.rate for dtype in record.dtypes() if (timed := record.timed(part, dtype)) is not None}
+    return max(rates, key=rates.__getitem__) if rates else None
+
+
+def ratios(record: Record, part: str, dtype: str, rival: str) -> list[float]:
+    """Of rows per second in each repeat, over the rival in its own best dtype."""
+    best = best_dtype(record, rival)
+    ours, theirs = record.timed(part, dtype), record.timed(rival, best) if best is not None else None
+    return [] if ours is None or theirs is None else ours.over(theirs)
+
+
+def shares(record: Record, part: str, dtype: str) -> list[float]:
+    """Of the rate of matrix products in this dtype and repeat, the share that the needed operations make up."""
     found = []
-    for name, part in parts.items():
-        repeats = [m for m in done if m["part"] == name]
-        for key in ("seconds", "process_seconds"):
-            seconds = [m[key] for m in repeats if m[key] is not None]
-            if seconds:
-                first, whole = repeats[0], key == "process_seconds"
-                what = f"{part.what}; whole process" if whole else part.what
-                flops = None if whole else first["flops"]
-                found.append(Line(name, what, part.kind, whole, len(first["labels"]), seconds, flops, first["labels"]))
+    for m in record.find(part, dtype):
+        rates = _gemm(record, dtype, m.repeat)
+        if m.seconds is not None and rates:
+            found.append(m.flops / m.seconds / 1e9 / (sum(rates) / len(rates)))
     return found
 
 
-def table(found: Sequence[Line], gflops: float | None) -> str:
-    """The Markdown table. Ratios are of rows a second, (b) the one of the same kind: labels with labels, texts with texts."""
-    loop = next((line for line in found if line.part == "a.loop"), None)
-    reference = next((line.labels for line in found if line.part == REFERENCE and not line.whole), None)
-    head = [
-        "part",
-        "what",
-        "rows",
-        "seconds",
-        "rows/s",
-        "x over (a)",
-        "x over (b)",
-        "of GEMM rate",
-        f"same label as {REFERENCE}",
-    ]
-    cells = [
-        [
-            line.part,
-            line.what,
-            str(line.rows),
-            _spread(line.seconds),
-            f"{line.rate:.2f}",
-            _ratio(line, None if line.whole else loop),
-            _ratio(line, _rival(line, found)),
-            _share(line, gflops),
-            _same(line.labels, reference),
-        ]
-        for line in found
-    ]
-    align = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, align, *cells])
+def _gemm(record: Record, dtype: str, repeat: int | None = None) -> list[float]:
+    return [m.gflops["layer"] for m in record.done() if m.gflops and m.dtype == dtype and repeat in (None, m.repeat)]
 
 
-def _rival(line: Line, found: Sequence[Line]) -> Line | None:
-    name = f"b.{line.kind}"
-    return next((other for other in found if other.part == name and other.whole == line.whole), None)
+def process_table(record: Record, parts: Parts) -> str:
+    """Whole commands, from start to end."""
+    rows = []
+    for name, part in parts.items():
+        for dtype in record.dtypes():
+            whole = record.timed(name, dtype, "process_seconds")
+            if whole is None:
+                continue
+            own = [record.timed(name, dtype, field) for field in ("load_seconds", "predict_seconds")]
+            cells = [spread(list(timed.seconds.values())) if timed is not None else NONE for timed in (whole, *own)]
+            rows.append([part.what, SHORT.get(dtype, dtype), str(whole.rows), *cells, f"{whole.rate:.2f}"])
+    head = ["command", "dtype", "rows", "seconds from start to end", "of which loading", "of which predicting", "rows/s"]
+    return markdown(head, rows, 2) if rows else ""
 
 
-def _spread(seconds: Sequence[float]) -> str:
-    if len(seconds) == 1:
-        return f"{seconds[0]:.1f}"
-    return f"{median(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
+def direct_table(record: Record) -> str:
+    """The ratios that the project aims at, each of what was measured side by side."""
+    rows = []
+    if (best := best_dtype(record, REFERENCE)) is not None:
+        for rival, what, aim in ((LOOP, "the notebook loop", "25"), ("b.label", "lm-eval", "5")):
+            if found := ratios(record, REFERENCE, best, rival):
+                rows.append([f"causal_lm `score` / {what}, both in their best dtype", f"{aim}x", f"{spread(found)}x"])
+    for dtype in record.dtypes():
+        if found := shares(record, REFERENCE, dtype):
+            rows.append(
+                [f"share of the GEMM rate of causal_lm `score`, {SHORT.get(dtype, dtype)}", "60%", spread(found, ".0%")]
+            )
+    pairs = (("d.vllm.constrained", "c2.label"), ("d.vllm.score", "c2.label"), ("d.vllm.free", "c2.text"))
+    for ours, theirs in pairs:
+        for dtype in record.dtypes():
+            mine, other = record.timed(ours, dtype), record.timed(theirs, dtype)
+            if mine is not None and other is not None:
+                name = f"vllm `{ours.rpartition('.')[2]}` / `LLM.chat` with equal settings, {SHORT.get(dtype, dtype)}"
+                rows.append([name, "1x", f"{spread(mine.over(other))}x"])
+    return markdown(["what", "aim", "measured"], rows, 1) if rows else ""
 
 
-def _ratio(line: Line, other: Line | None) -> str:
-    return NONE if other is None else f"{line.rate / other.rate:.2f}"
-
-
-def _share(line: Line, gflops: float | None) -> str:
-    if line.flops is None or gflops is None:
-        return NONE
-    return f"{line.flops / median(line.seconds) / gflops / 1e9:.0%}"
-
-
-def _same(labels: Mapping[str, int | None], reference: Mapping[str, int | None] | None) -> str:
-    shared = [row for row in labels if reference is not None and row in reference]
-    if reference is None or not shared:
-        return NONE
-    return f"{sum(labels[row] is not None and labels[row] == reference[row] for row in shared) / len(shared):.1%}"
-
-
-def gemm_rate(done: Sequence[Mapping[str, Any]]) -> float | None:
-    """GFLOP/s: the median over the run of the faster shape's best, so that shares are rather too low than too high."""
-    rates = [max(m["gflops"].values()) for m in done if "gflops" in m]
-    return median(rates) if rates else None
-
-
-def agreement(done: Sequence[Mapping[str, Any]]) -> str:
-    """How often our two engines give the same label, by decoding; rows that neither could read say nothing."""
-    found = []
+def agreement_table(record: Record) -> str:
+    """How often two of our engines, or two dtypes of one, give the same label; rows that neither could read say nothing."""
+    rows = []
     for decoding in DECODINGS:
-        ours = [
-            next((m["labels"] for m in done if m["part"] == f"d.{engine}.{decoding}"), None) for engine in ("causal_lm", "vllm")
+        name, other = f"d.causal_lm.{decoding}", f"d.vllm.{decoding}"
+        sides: list[tuple[str, Any, Any]] = [
+            (f"causal_lm and vllm, {SHORT.get(dtype, dtype)}", record.find(name, dtype), record.find(other, dtype))
+            for dtype in record.dtypes()
         ]
-        if ours[0] is None or ours[1] is None:
-            continue
-        pairs = [(ours[0][row], ours[1][row]) for row in ours[0]]
-        read = [pair for pair in pairs if pair != (None, None)]
-        share = f"{sum(a == b for a, b in read) / len(read):.1%} of {len(read)} rows" if read else "no row with a label"
-        unread = f"; {len(pairs) - len(read)} more have no label from either" if len(read) < len(pairs) else ""
-        found.append(f"- {decoding}: {share}{unread}")
-    return "\n".join(["Same answers, causal_lm and vllm:", "", *found]) if found else ""
-
-
-def _preface(record: Mapping[str, Any]) -> str:
-    settings, machine = record["settings"], record["machine"]
-    repeats = max((m["repeat"] for m in record["measurements"]), default=0) + 1
-    text = [
-        f"{settings['rows']} rows of {settings['task']} ({settings['lang']}; {record['distinct']} distinct texts), prompt "
-        f"`{record['prompt']}`, checkpoint {settings['model']}, float32, CPU only; {repeats} repeat(s), interleaved.",
-        f"{machine['cpu']}, {len(machine['cores'])} cores, {machine['memory_gib']} GiB; "
-        + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        + ".",
-        "Load average at start and end: "
-        + "; ".join(f"{s['started']} {s['load_start']} - {s.get('load_end', 'stopped')}" for s in record["sessions"])
-        + ".",
-    ]
-    return "\n\n".join(text)
-
-
-def _explain(done: Sequence[Mapping[str, Any]]) -> str:
-    rates = [m["gflops"] for m in done if "gflops" in m]
-    shown = "; ".join(", ".join(f"{name} {rate:.0f}" for name, rate in both.items()) for both in rates)
-    facts = sorted({f"lm-eval {m['lm_eval']}, batch size {m['batch_size']}" for m in done if "lm_eval" in m})
-    rate = f"torch.mm (GFLOP/s: {shown})" if shown else "torch.mm"
-    facts += sorted(
-        {f"vLLM's own chat: KV cache {m['kv_cache_gib']} GiB, enforce_eager, float32" for m in done if "kv_cache_gib" in m}
-    )
-    text = [
-        "Seconds exclude loading and a warm-up of one prompt, which holds the shared instruction. They include rendering (but",
-        "lm-eval is given rendered text), tokenization, the model and, for ours, parsing. `whole process` counts a command",
-        "from its start to its end. Each part is a process of its own, one after the other. The one-by-one loops run on a",
-        "sample of the rows. Share of the GEMM rate: the operations that the rows need (each needed token once, see",
-        f"`needed_flops`) by the seconds, over the rate of {rate}. An answer that can't be read is no same label.",
-        *(f"{fact}." for fact in facts),
-    ]
-    return "\n".join(text)
+        if len(record.dtypes()) == 2:
+            first, second = record.dtypes()
+            sides.append(("causal_lm in both dtypes", record.find(name, first), record.find(name, second)))
+        for what, left, right in sides:
+            if left and right:
+                same, read, unread = agreement(left[0].labels, right[0].labels)
+                share = f"{same / read:.1%}" if read else NONE
+                rows.append([decoding, what, share, str(read), str(unread)])
+    head = ["decoding", "compared", "same label", "of rows with a label", "rows without"]
+    return markdown(head, rows, 2) if rows else ""

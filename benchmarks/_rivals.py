@@ -37,9 +37,9 @@ def loop(job: Job) -> Measured:
     from transformers import pipeline
 
     torch.set_num_threads(len(job.cores))
-    work = read_work(job.settings, loop=True)
+    work = read_work(job.settings, "loop")
     chats = work.chats()
-    pipe = pipeline("text-generation", model=str(job.folder), dtype=torch.float32, device="cpu")
+    pipe = pipeline("text-generation", model=str(job.folder), dtype=getattr(torch, job.dtype), device="cpu")
     read = [pipe.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) for chat in chats]
     require_same_tokens("The pipeline", [row.id for row in work.rows], read, token_ids(job.folder, chats))
     pipe(work.warm_up(), max_new_tokens=LOOP_NEW_TOKENS, do_sample=False)
@@ -57,10 +57,10 @@ def one_forward(job: Job) -> Measured:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(len(job.cores))
-    work = read_work(job.settings, loop=True)
+    work = read_work(job.settings, "loop")
     chats = work.chats()
     tokenizer = AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(job.folder, trust_remote_code=False, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(job.folder, trust_remote_code=False, dtype=getattr(torch, job.dtype)).eval()
     columns = _single_tokens(tokenizer, work.choices())
 
     def label(chat: Any) -> tuple[int, list[int]]:
@@ -77,7 +77,8 @@ def one_forward(job: Job) -> Measured:
     return Measured({row.id: index for row, (index, _) in zip(work.rows, found, strict=True)}, seconds)
 
 
-def raw_vllm(job: Job, kind: str, block_size: int | None) -> Measured:
+def raw_vllm(job: Job, kind: str, ours: bool) -> Measured:
+    """vLLM by hand: `ours` with the arguments that our engine passes to it here, else with its defaults."""
     # Else vLLM wants nearly all memory of the machine, and leaves a core idle. Read when it is imported.
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(KV_CACHE_GIB)
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, job.cores))
@@ -85,8 +86,8 @@ def raw_vllm(job: Job, kind: str, block_size: int | None) -> Measured:
 
     work = read_work(job.settings)
     chats = work.chats()
-    blocks = {} if block_size is None else {"block_size": block_size}
-    llm = vllm.LLM(model=str(job.folder), dtype="float32", enforce_eager=True, trust_remote_code=False, **blocks)
+    settings = _our_arguments(job) if ours else {"dtype": job.dtype, "enforce_eager": True}
+    llm = vllm.LLM(model=str(job.folder), trust_remote_code=False, **settings)
     columns = _single_tokens(llm.get_tokenizer(), work.choices())
     answer = {"max_tokens": 1, "allowed_token_ids": columns} if kind == "label" else {"max_tokens": NEW_TOKENS}
     sampling = vllm.SamplingParams(temperature=0.0, **answer)
@@ -98,20 +99,28 @@ def raw_vllm(job: Job, kind: str, block_size: int | None) -> Measured:
     require_same_tokens("vLLM", [row.id for row in work.rows], read, token_ids(job.folder, chats))
     answers = [output.outputs[0] for output in outputs]
     written = sum(len(output.token_ids) for output in answers) if kind == "text" else 0
-    facts = {"kv_cache_gib": KV_CACHE_GIB, "block_size": block_size}
-    return Measured(_parsed(work, [output.text for output in answers]), seconds, new_tokens=written, facts=facts)
+    limits = llm.llm_engine.vllm_config.scheduler_config
+    told = {name: getattr(limits, name) for name in ("max_num_seqs", "max_num_batched_tokens")}
+    labels = _parsed(work, [output.text for output in answers])
+    return Measured(labels, seconds, new_tokens=written, more={"settings": {**settings, **told, "kv_cache_gib": KV_CACHE_GIB}})
+
+
+def _our_arguments(job: Job) -> dict[str, Any]:
+    from backends.vllm import VLLM, VLLMOptions
+
+    return VLLM(VLLMOptions.model_validate({"dtype": job.dtype}), job.folder)._settings()
 
 
 def lm_eval(job: Job, kind: str) -> Measured:
     if job.lm_eval is None:
         raise UserError("No interpreter with lm-eval is given.", "Pass --lm-eval PYTHON, or leave the part out by --only.")
-    work = read_work(job.settings)
+    work = read_work(job.settings, "lm_eval")
     chats, choices = work.chats(), work.choices()
     ids, prompts = [row.id for row in work.rows], rendered(job.folder, chats)
     targets = [row.label for row in work.rows if isinstance(row.label, int)]
     _lm_eval.write_task(job.scratch, kind, ids, prompts, targets, choices, NEW_TOKENS)
     warm_up = rendered(job.folder, [work.warm_up()])[0]
-    script = [job.lm_eval, Path(_lm_eval.__file__), job.scratch, job.folder, kind, warm_up]
+    script = [job.lm_eval, Path(_lm_eval.__file__), job.scratch, job.folder, kind, warm_up, job.dtype, job.batch_size or 0]
     environment = {**os.environ, "HF_HOME": str(job.scratch / "hf"), "HF_HUB_OFFLINE": "1"}
     started = time.perf_counter()
     subprocess.run([str(part) for part in script], env=environment, stdout=sys.stderr, check=True)
@@ -135,7 +144,7 @@ def lm_eval(job: Job, kind: str) -> Measured:
     else:
         labels, written = _parsed(work, responses), _written(_tokenizer(job), responses, NEW_TOKENS)
     seconds, whole = result["seconds"], process_seconds - result["uncounted"]
-    return Measured(labels, seconds, whole, written, {"lm_eval": result["version"], "batch_size": _lm_eval.BATCH_SIZE})
+    return Measured(labels, seconds, whole, written, {"settings": result["settings"]})
 
 
 def _single_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from _llm_record import Settings
 
 from harness.core.errors import UserError
 
@@ -18,38 +21,29 @@ if TYPE_CHECKING:
     from harness.parsing.rendering import Renderer
 
 Labels = dict[str, int | None]
+Rows = Literal["all", "loop", "lm_eval", "none"]
+"""Which rows a part takes."""
 
 PROMPT = "strict"
 NEW_TOKENS = 8  # of `prompts/strict.j2`, so of all that write text but the notebook loop
 LOOP_NEW_TOKENS = 32
-GEMM_TOKENS = 1024
-GEMM_REPETITIONS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What all parts of a run have in common. `data` is a folder, or None for the task's own source."""
-
-    task: str
-    lang: str
-    data: str | None
-    rows: int
-    loop_rows: int
-    model: str
-
-    def data_dir(self) -> Path | None:
-        return None if self.data is None else Path(self.data)
+GEMM_TOKENS = (512, 2048)
+"""Rows of the matrix products; the faster one counts, so that shares of the rate are rather too low than too high."""
+GEMM_REPETITIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a part is told. `folder` is the checkpoint, `scratch` an empty folder to throw away, `cores` are their numbers."""
+    """What a part is told. `folder` is the checkpoint, `scratch` an empty folder to throw away, `cores` are their numbers,
+    `lm_eval` is an interpreter, and `batch_size` what it used in an earlier repeat."""
 
     settings: Settings
+    dtype: str
     folder: Path
     scratch: Path
     cores: list[int]
     lm_eval: Path | None
+    batch_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,8 @@ class Measured:
     seconds: float | None = None
     process_seconds: float | None = None
     new_tokens: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further fields of `Measurement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +79,12 @@ class Work:
         return list(choices)
 
 
-def read_work(settings: Settings, *, loop: bool = False) -> Work:
-    """The rows that the harness takes for `limit=rows`; with `loop` the first of a seeded shuffle of them.
+def data_dir(settings: Settings) -> Path | None:
+    return None if settings.data is None else Path(settings.data)
+
+
+def read_work(settings: Settings, rows: Rows = "all") -> Work:
+    """The rows that the harness takes for `limit=rows`; for `loop` and `lm_eval` a seeded sample of them.
 
     Raises `UserError` where the task has too few rows: an engine may compute a repeated prompt once, so none is repeated.
     """
@@ -97,17 +96,18 @@ def read_work(settings: Settings, *, loop: bool = False) -> Work:
 
     catalog = Catalog(Path.cwd())
     task = with_names(catalog.task(settings.task))
-    examples = load_examples(task, lang=settings.lang, split="test", data_dir=settings.data_dir())
+    examples = load_examples(task, lang=settings.lang, split="test", data_dir=data_dir(settings))
     if len(examples) < settings.rows:
         raise UserError(
             f"The task {settings.task!r} has {len(examples)} test rows in {settings.lang!r}, and --rows is {settings.rows}.",
             f"Pass --rows {len(examples)}, or a larger task: --task NAME --data DIR.",
         )
-    rows = first_rows(examples, settings.rows)
-    if loop:
-        rows = random.Random(0).sample(rows, min(settings.loop_rows, len(rows)))
+    chosen = first_rows(examples, settings.rows)
+    fewer = {"loop": settings.loop_rows, "lm_eval": settings.lm_eval_rows}.get(rows, settings.rows)
+    if fewer < len(chosen):
+        chosen = random.Random(0).sample(chosen, fewer)
     prompt = catalog.prompt(PROMPT, settings.lang)
-    return Work(rows, Renderer(prompt, task.label_space, settings.lang), make_parser(prompt.spec.parser, task.label_space))
+    return Work(chosen, Renderer(prompt, task.label_space, settings.lang), make_parser(prompt.spec.parser, task.label_space))
 
 
 def token_ids(folder: Path, chats: Sequence[Messages]) -> list[list[int]]:
@@ -152,25 +152,30 @@ class Shape:
     layers: int
     hidden: int
     width: int
-    intermediate: int
     vocabulary: int
 
 
 def read_shape(folder: Path) -> Shape:
     """Counted on the model itself, built without memory for its weights."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model, layers = _sketch(folder)
+    config = model.config.get_text_config()
     head = model.get_output_embeddings()
     matrices = [m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     heads: int = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return Shape(
-        sum(matrices), config.num_hidden_layers, config.hidden_size, width, config.intermediate_size, config.vocab_size
-    )
+    return Shape(sum(matrices), layers, config.hidden_size, width, config.vocab_size)
+
+
+def _sketch(folder: Path) -> tuple[Any, int]:
+    """The model without its weights, and the number of its layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config), config.num_hidden_layers
 
 
 def needed_flops(shape: Shape, lengths: Sequence[int], shared: int, new_tokens: float = 0.0) -> float:
@@ -210,23 +215,45 @@ def prompts_flops(folder: Path, prompts: Sequence[Sequence[int]], new_tokens: fl
     return needed_flops(read_shape(folder), [len(ids) for ids in distinct], shared_length(distinct), new_tokens)
 
 
-def gemm_rates(folder: Path, cores: int) -> dict[str, float]:
-    """GFLOP/s of `torch.mm` in float32 at this model's two shapes: the best of several repetitions each."""
+def gemm_rates(folder: Path, cores: int, dtype: str) -> dict[str, float]:
+    """GFLOP/s of the matrix products of one layer of the model, as the model calls them, by shape (inner x outer).
+
+    `layer` is the rate of all of them together: their operations by the sum of their seconds. This is the rate that shares
+    refer to. The best of several repetitions counts.
+    """
     import torch
 
     torch.set_num_threads(cores)
-    shape = read_shape(folder)
-    sizes = {"mlp": (shape.hidden, shape.intermediate), "attention": (shape.hidden, shape.hidden)}
-    return {name: _gemm_rate(torch, GEMM_TOKENS, *size) for name, size in sizes.items()}
+    shapes = layer_products(folder)
+    found: list[dict[str, float]] = []
+    for tokens in GEMM_TOKENS:
+        seconds = {size: _gemm_seconds(torch, tokens, *size, getattr(torch, dtype)) for size in shapes}
+        rates = {f"{inner}x{outer}": 2 * tokens * inner * outer / seconds[inner, outer] / 1e9 for inner, outer in shapes}
+        flops = sum(2 * tokens * inner * outer * count for (inner, outer), count in shapes.items())
+        found.append({"layer": flops / sum(seconds[size] * count for size, count in shapes.items()) / 1e9, **rates})
+    best = max(found, key=lambda rates: rates["layer"])
+    return {name: round(rate, 1) for name, rate in best.items()}
 
 
-def _gemm_rate(torch: Any, tokens: int, inner: int, outer: int) -> float:
-    left, right = torch.rand(tokens, inner), torch.rand(inner, outer)
-    out = torch.empty(tokens, outer)
+def layer_products(folder: Path) -> dict[tuple[int, int], int]:
+    """Inner and outer size of each matrix of a layer, and how many of it there are."""
+    import torch
+
+    model, layers = _sketch(folder)
+    head = model.get_output_embeddings()
+    sizes = Counter(
+        (m.in_features, m.out_features) for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head
+    )
+    return {size: count // layers for size, count in sizes.items() if count >= layers}
+
+
+def _gemm_seconds(torch: Any, tokens: int, inner: int, outer: int, dtype: Any) -> float:
+    left, weight = torch.rand(tokens, inner).to(dtype), torch.rand(outer, inner).to(dtype)
     best = float("inf")
-    for _ in range(GEMM_REPETITIONS):
-        started = time.perf_counter()
-        for _ in range(10):  # long enough for the clock
-            torch.mm(left, right, out=out)
-        best = min(best, (time.perf_counter() - started) / 10)
-    return 2 * tokens * inner * outer / best / 1e9
+    with torch.inference_mode():
+        for _ in range(GEMM_REPETITIONS):
+            started = time.perf_counter()
+            for _ in range(5):  # long enough for the clock
+                torch.nn.functional.linear(left, weight)
+            best = min(best, (time.perf_counter() - started) / 5)
+    return best

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.duplicates import OF, SHINGLE, SIMILAR, find_duplicates, unpunctuated
-from harness.data.sources import read_file
+from harness.data.formats import read_file
 
 Finder = Callable[[list[str], list[str]], set[int]]
 PERMUTATIONS = 128

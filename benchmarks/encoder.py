@@ -3,9 +3,10 @@
     python benchmarks/encoder.py --task amazon_reviews_multi --data DIR --rows 1000 --train-rows 2000 --json speed.json
 
 Run it in the root of a checkout, on a machine with nothing else to do. Training: the encoder engine against the stock Trainer,
-seed by seed. Inference, on the checkpoint that comes of it: (a) the text-classification pipeline with its defaults, (b) in
-batches of 64, (c) a plain DataLoader loop, (d) ours on torch, (e) ours on ONNX Runtime, (f) the same in int8, and the
-machine's own matrix product. All in float32 (but (f)), in one process, alternating.
+seed by seed; with `--json` a second start goes on with the trainings that the file lacks. Inference, on a checkpoint of ours:
+the text-classification pipeline in fp32 and (where the device computes in it) bf16, in batches of 1 to 64, with the rows as
+they come and sorted by length; ours in torch in both dtypes, on ONNX Runtime in fp32 and int8, and what `auto` takes; and the
+machine's own matrix product. All parts alternate in one process.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), metavar="N,N", help="of the trainings; default: 0,1,2")
     parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="of the inference parts; default: 3")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of our engine; repeatable")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements here, trainings one by one")
     return parser
 
 
@@ -82,21 +83,40 @@ def _benchmark(options: argparse.Namespace) -> str:
 
     work = Work(options)
     record: dict[str, Any] = preface(work)
+
+    def keep() -> None:
+        if options.json is not None:
+            write_atomically(options.json, json.dumps(record, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory(prefix="bench-speed-") as scratch:
         folder = Path(scratch)
         if "training" in options.parts:
-            record["training"] = train(work, options.seeds, folder, _tell)
-            checkpoint = folder / "model"
+            record["training"] = _trained_before(options.json, record)
+            known = {(entry["trainer"], entry["seed"]) for entry in record["training"]}
+            for entry in train(work, options.seeds, known, folder, _tell):
+                record["training"].append(entry)
+                keep()
         if "inference" in options.parts:
-            if "training" not in options.parts:
-                plan = work.plan(options.seeds[0], {})
-                ensure_trained(plan, lambda phase, done, total, note: None)
-                plan.engine.close()
-                checkpoint = trained_folder(plan) / "model"
-            record["inference"] = infer(work, checkpoint, options.rounds, folder, _tell)
-    if options.json is not None:
-        write_atomically(options.json, json.dumps(record, indent=1) + "\n")
+            plan = work.plan(options.seeds[0], {})
+            ensure_trained(plan, lambda phase, done, total, note: None)
+            plan.engine.close()
+            record["inference"] = infer(work, trained_folder(plan) / "model", options.rounds, folder, _tell)
+    keep()
     return page(record)
+
+
+def _trained_before(file: Path | None, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings of an earlier start, which must have had the same rows and settings."""
+    from harness.core.errors import UserError
+    from harness.core.json_files import read_json
+
+    if file is None or not file.is_file():
+        return []
+    before = read_json(file)
+    same = ("task", "lang", "model", "options", "train_rows", "validation_rows")
+    if different := [name for name in same if before.get(name) != record[name]]:
+        raise UserError(f"{file} has measurements with another {different[0]}.", "Choose another file.")
+    return list(before.get("training", []))
 
 
 def _tell(what: str) -> None:

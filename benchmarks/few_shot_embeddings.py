@@ -21,7 +21,7 @@ from backends.embedding import Embedding
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import BenchError, UserError
 from harness.core.types import LabelKind, LabelSpace
-from harness.data.sources import read_file
+from harness.data.formats import read_file
 from harness.specs.backend_specs import checkpoint_of, open_engine, with_settings
 from harness.specs.catalog import Catalog
 
@@ -71,7 +71,8 @@ class Ours:
             TrainingJob(train, nothing, self._labels, SCORER, seed, Path("unused"), lambda done, total, note: None)
         )
         if not self._read:
-            self._read.append(self._engine._all_outputs(self._engine.encode(self._test), self._engine._outputs))
+            rows = [text.content for text in self._engine.encode(self._test)]
+            self._read.append(self._engine._outputs_of(rows, self._engine._launch))
         assert self._engine._head is not None
         return self._engine._head.probabilities(self._read[0])
 

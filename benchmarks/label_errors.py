@@ -33,7 +33,7 @@ from harness.core.arrays import FloatArray
 from harness.core.predictions import Predictions
 from harness.core.record import Identity
 from harness.core.types import LabelKind, LabelSpace
-from harness.data.sources import read_file
+from harness.data.formats import read_file
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 

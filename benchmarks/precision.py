@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import UserError
-from harness.core.machine import bf16_instructions, describe_machine, library_versions
+from _results import markdown, setup_here
+
+from harness.core.errors import BenchError, UserError
+from harness.core.json_files import write_atomically
 from harness.core.options import RunOptions
 from harness.core.predictions import Predictions
 from harness.core.types import Calibration, Decoding
@@ -33,6 +36,8 @@ EXACT = {**LEARNED, "train.precision": "fp32", "predict.dtype": "float32"}
 HALF = {**LEARNED, "train.precision": "bf16", "predict.dtype": "bfloat16"}
 HEAD = {"predict.dtype": "float32"}
 
+LIBRARIES = ("torch", "transformers", "scikit-learn")
+
 PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "predictions of an encoder": ("minilm", EXACT, {**EXACT, "predict.dtype": "bfloat16"}),
     "training and predictions of an encoder": (
@@ -46,21 +51,30 @@ PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """What is compared: backend, and its settings in float32 and in bfloat16."""
 
 
-def main() -> None:
-    options = _parser().parse_args()
+def main() -> int:
+    try:
+        return _benchmark(_parser().parse_args())
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _benchmark(options: argparse.Namespace) -> int:
     catalog, store = Catalog(Path.cwd()), Store(options.results)
     folders = dict(pair.split("=", 1) for pair in options.data)
     chosen = [pair for pair in PAIRS if options.only is None or options.only in pair]
     if not chosen:
         raise UserError(f"Nothing that is compared has {options.only!r} in its name.", f"There are: {', '.join(PAIRS)}.")
-    found = []
+    limits = {name: getattr(options, name) for name in ("limit", "train_limit", "prompted")}
+    record: dict[str, Any] = {**setup_here(LIBRARIES).model_dump(mode="json"), "lang": options.lang, **limits, "results": []}
     for task in options.tasks.split(","):
         for pair in chosen:
-            found.append(_compared(pair, _asked(task, folders.get(task), options), catalog, store))
-            print(json.dumps(found[-1]), flush=True)
+            record["results"].append(_compared(pair, _asked(task, folders.get(task), options), catalog, store))
+            print(json.dumps(record["results"][-1]), flush=True)
             if options.json is not None:
-                options.json.write_text(json.dumps(_record(found), indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+                write_atomically(options.json, json.dumps(record, indent=1) + "\n")
+    print(table(record["results"]))
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,50 +111,35 @@ def _compared(pair: str, asked: dict[str, Any], catalog: Catalog, store: Store) 
         given |= {"decoding": Decoding.SCORE, "calibration": Calibration.BATCH, "train_limit": None}
         given["limit"] = min(asked["prompted"], asked["limit"] or asked["prompted"])
     exact, half = (_predicted(given, chosen, catalog, store) for chosen in settings)
-    difference = share_difference(exact[0].correct, half[0].correct)
+    difference = share_difference(exact.correct, half.correct)
     return {
         "task": asked["task"],
         "what": pair,
         "backend": backend,
-        "rows": len(exact[0]),
-        "accuracy": [float(predictions.correct.mean()) for predictions, _ in (exact, half)],
+        "rows": len(exact),
+        "accuracy": [float(predictions.correct.mean()) for predictions in (exact, half)],
         "difference": [difference.value, difference.low, difference.high],
         "p": difference.p,
-        "same_label": float((exact[0].answers == half[0].answers).mean()),
-        "rows_per_second": [speed for _, speed in (exact, half)],
+        "same_label": float((exact.answers == half.answers).mean()),
     }
 
 
-def _predicted(
-    given: dict[str, Any], settings: dict[str, Any], catalog: Catalog, store: Store
-) -> tuple[Predictions, float | None]:
+def _predicted(given: dict[str, Any], settings: dict[str, Any], catalog: Catalog, store: Store) -> Predictions:
     plan = make_plan(RunOptions(**given, settings=settings), catalog)
-    result = run(plan, store, gate=False)
-    return read_predictions(store, result.run_id), result.record.timing.rows_per_second
+    return read_predictions(store, run(plan, store, gate=False).run_id)
 
 
-def _record(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    machine = {**describe_machine().as_json(), "bf16": bf16_instructions()}
-    return {"machine": machine, "versions": library_versions(), "results": list(found)}
-
-
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| task | what | rows | fp32 | bf16 | difference [95%] | p | same label | rows/s |",
-        "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
-    ]
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown. `difference`: bf16 - fp32, of accuracy."""
+    rows = []
     for row in found:
         exact, half = row["accuracy"]
         value, low, high = row["difference"]
-        speeds = " → ".join("-" if speed is None else f"{speed:.1f}" for speed in row["rows_per_second"])
-        change = f"{value:+.4f} [{low:+.4f}, {high:+.4f}] | {row['p']:.2f}"
-        lines.append(
-            f"| {row['task']} | {row['what']} | {row['rows']:,} | {exact:.4f} | {half:.4f} | {change} "
-            f"| {row['same_label']:.1%} | {speeds} |"
-        )
-    return "\n".join(lines)
+        change = f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
+        counts = [f"{row['rows']:,}", f"{exact:.4f}", f"{half:.4f}", change, f"{row['p']:.2f}", f"{row['same_label']:.1%}"]
+        rows.append([row["task"], f"{row['what']} (`{row['backend']}`)", *counts])
+    return markdown(["task", "what", "rows", "fp32", "bf16", "difference [95%]", "p", "same label"], rows, 2)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

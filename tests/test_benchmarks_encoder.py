@@ -34,39 +34,83 @@ def _rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n") if line.startswith("|")]
 
 
-def test_inference_table() -> None:
-    from _encoder_report import inference_table
+FOUND: dict[str, Any] = {
+    "rows": 4,
+    "tokens": 40,
+    "flops": 2e9,
+    "gflops": {"fp32": [4.0, 1.0, 9.0], "bf16": [8.0]},
+    "seconds": {
+        "pipeline.fp32.rows.1": [3.0],
+        "pipeline.fp32.rows.8": [2.0, 2.0, 3.0],
+        "pipeline.fp32.sorted.8": [4.0, 1.0, 3.0],
+        "pipeline.bf16.rows.1": [1.0, 1.0, 1.0],
+        "ours.fp32": [1.0, 1.0, 0.5],
+        "ours.auto": [0.5, 0.5, 0.5],
+    },
+}
+FOUND["cpu_seconds"] = {name: [2 * one for one in times] for name, times in FOUND["seconds"].items()}
+FOUND["same_label"] = FOUND["accuracy"] = dict.fromkeys(FOUND["seconds"], 0.75)
 
-    found = {
-        "tokens": 40,
-        "flops": 2e9,
-        "gflops": [4.0, 1.0, 9.0],
-        "truth": [0, 1, 2, 3],
-        "seconds": {"a.pipeline": [3.0, 4.0, 9.0], "b.pipeline-64": [2.0, 2.0, 2.0], "d.torch": [1.0, 1.0, 0.5]},
-        "labels": {"a.pipeline": [0, 1, 2, 4], "b.pipeline-64": [0, 1, 2, 4], "d.torch": [0, 1, 3, 3]},
-    }
-    assert [row[2:] for row in _rows(inference_table(found))[2:]] == [
-        ["4.00 (3.00-9.00)", "1.0", "10", "1.00", "0.50", "12%", "100.0%", "0.7500"],
-        ["2.00 (2.00-2.00)", "2.0", "20", "2.00", "1.00", "25%", "100.0%", "0.7500"],
-        ["1.00 (0.50-1.00)", "4.0", "40", "4.00", "2.00", "50%", "50.0%", "0.7500"],
+
+def test_inference_table() -> None:
+    from _encoder_report import inference_table, sizes_table
+
+    assert [row[:3] + row[4:7] for row in _rows(inference_table(FOUND))[2:]] == [
+        ["pipeline, fp32, batch 8", "2.00 (2.00-3.00)", "4.00", "1.00 (1.00-1.00)", "0.50 (0.33-0.50)", "25%"],
+        [
+            "pipeline, fp32, batch 8, sorted by length",
+            "3.00 (1.00-4.00)",
+            "6.00",
+            "1.00 (0.50-2.00)",
+            "0.33 (0.25-1.00)",
+            "17%",
+        ],
+        ["pipeline, bf16, batch 1", "1.00 (1.00-1.00)", "2.00", "2.00 (2.00-3.00)", "1.00 (1.00-1.00)", "25%"],
+        ["bench, torch, fp32", "1.00 (0.50-1.00)", "2.00", "2.00 (2.00-6.00)", "1.00 (1.00-2.00)", "50%"],
+        ["bench, runtime auto for a million rows", "0.50 (0.50-0.50)", "1.00", "4.00 (4.00-6.00)", "2.00 (2.00-2.00)", ""],
     ]
+    assert _rows(sizes_table(FOUND))[2:] == [["1", "1.3", "", "4.0"], ["8", "2.0", "1.0", ""]]
+
+
+def _measured(trainer: str, seed: int, seconds: float, *evaluations: tuple[float, float]) -> dict[str, Any]:
+    """An evaluation: loss and accuracy."""
+    return {
+        "trainer": trainer,
+        "seed": seed,
+        "seconds": seconds,
+        "cpu_seconds": seconds / 2,
+        "evaluations": [{"epoch": n + 1.0, "loss": loss, "accuracy": a} for n, (loss, a) in enumerate(evaluations)],
+    }
+
+
+MEASURED = [
+    _measured("ours", 0, 2.0, (1.0, 0.5), (1.5, 0.25)),
+    _measured("stock", 0, 3.0, (1.0, 0.25), (0.5, 0.5)),
+    _measured("stock", 1, 5.0, (2.0, 0.5), (1.0, 0.75)),
+    _measured("ours", 1, 2.0, (0.5, 0.75)),
+    _measured("ours", 2, 2.0, (0.5, 0.75)),
+]
 
 
 def test_training_table() -> None:
     from _encoder_report import training_table
 
-    measured = [
-        {"trainer": "ours", "seed": 0, "seconds": 2.0, "accuracy": [0.5, 0.25]},
-        {"trainer": "stock", "seed": 0, "seconds": 3.0, "accuracy": [0.25, 0.5]},
-        {"trainer": "stock", "seed": 1, "seconds": 5.0, "accuracy": [0.5, 0.75]},
-        {"trainer": "ours", "seed": 1, "seconds": 2.0, "accuracy": [0.75]},
+    assert _rows(training_table(MEASURED, 60))[2:] == [
+        ["stock", "2", "4.0 (3.0-5.0)", "2.0", "15.0", "0.6250", "0.6250", "0.7500", "0.7500"],
+        ["ours", "3", "2.0 (2.0-2.0)", "1.0", "30.0", "0.5833", "0.6667", "0.8333", "0.6667"],
     ]
-    text = training_table(measured, 60)
-    assert [row for row in _rows(text) if row[1] == "mean"] == [
-        ["stock", "mean", "4.0", "15.0", "0.6250", "0.6250"],
-        ["ours", "mean", "2.0", "30.0", "0.6250", "0.5000"],
-    ]
-    assert "over 2.00" in text
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """The interval is that of scipy's paired t test."""
+    from _encoder_report import differences_table
+    from scipy.stats import ttest_rel
+
+    table = _rows(differences_table(MEASURED))[2:]
+    interval = ttest_rel([0.25, 0.75], [0.5, 0.75]).confidence_interval()
+    assert table[0] == ["accuracy, last epoch", "2", "-0.1250", f"[{interval.low:+.4f}, {interval.high:+.4f}]"]
+    assert [row[2] for row in table] == ["-0.1250", "+0.0000", "+0.2500", "+0.0000", "2.00", "2.00"]
+    assert table[-1][3] == "1.50-2.50 (range)"
 
 
 @pytest.mark.filterwarnings("ignore")  # the rivals' own
@@ -88,16 +132,24 @@ def test_a_whole_run_with_a_tiny_model(
     arguments += ["--train-rows", "32", "--epochs", "1", "--seeds", "3", "--rounds", "1", "--set", "device=cpu"]
     assert main(arguments) == 0
     record: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
-    labels = record["inference"]["labels"]
-    assert set(labels) == set(record["inference"]["seconds"])
-    exact = [labels[name] for name in labels if name != "f.onnx-int8"]
-    assert len(exact) == 5
-    assert all(found == exact[0] for found in exact)  # so a row's label is its own in all of them
-    assert record["inference"]["runtimes"]["f.onnx-int8"]["runtime"] == "onnx-int8"
-    assert {(entry["trainer"], len(entry["accuracy"])) for entry in record["training"]} == {("ours", 1), ("stock", 1)}
+    found = record["inference"]
+    assert all(len(found["seconds"][name]) == 1 for name in found["same_label"])
+    exact = [share for name, share in found["same_label"].items() if ".fp32" in name or name == "ours.onnx"]
+    assert len(exact) == 11
+    assert set(exact) == {1.0}  # so a row's label is its own in all of them
+    assert found["runtimes"]["ours.onnx-int8"]["runtime"] == "onnx-int8"
+    assert set(found["runtimes"]["ours.auto"]["chosen"]["milliseconds"]) >= {"torch"}
+    assert {(entry["trainer"], len(entry["evaluations"])) for entry in record["training"]} == {("ours", 1), ("stock", 1)}
     printed = capsys.readouterr().out
-    assert "| f.onnx-int8 |" in printed
-    assert "| stock | 3 |" in printed
+    assert "| bench, ONNX Runtime, int8 |" in printed
+    assert "| stock | 1 |" in printed
+    # A second start has the trainings of the first, and makes those of the seeds that are new; other settings are refused.
+    more = [*arguments, "--parts", "training"]
+    assert main([*more, "--seeds", "3,4"]) == 0
+    again: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    assert again["training"][:2] == record["training"]
+    assert [(entry["trainer"], entry["seed"]) for entry in again["training"][2:]] == [("stock", 4), ("ours", 4)]
+    assert main([*more, "--set", "train.lr=0.01"]) == 2
 
 
 def test_help_imports_nothing_heavy() -> None:

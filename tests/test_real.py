@@ -69,6 +69,19 @@ def test_e5_small_puts_translations_side_by_side() -> None:
     assert translation > other + 0.05
 
 
+@pytest.mark.parametrize("name", ["smollm2", "qwen-coder-0.5b"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shared_beginning_is_attended_to_in_place(name: str, dtype: str) -> None:
+    """Whether a model can is tried, and the rounding of half precision must not hide it."""
+    from backends.causal_lm import CausalLM, CausalLMOptions
+
+    options = CausalLMOptions.model_validate({"dtype": dtype, "device": "cpu"})
+    engine = CausalLM(options, resolve_checkpoint(f"packaged:{name}").folder)
+    engine.load()
+    assert engine._in_place
+    engine.close()
+
+
 @pytest.mark.parametrize("decoding", [Decoding.FREE, Decoding.CONSTRAINED, Decoding.SCORE])
 def test_smollm2_in_four_bits_answers_in_every_decoding(decoding: Decoding, tmp_path: Path) -> None:
     request = RunOptions(task="reviews_demo", backend="smollm2-4bit", lang="en", prompt="fewshot", decoding=decoding, limit=4)

@@ -18,7 +18,7 @@ from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import Example, LabelKind
 from harness.data.dates import dates_of
-from harness.data.duplicates import counted, find_duplicates, normalized
+from harness.data.duplicates import Prepared, counted, find_duplicates, normalized
 from harness.data.rows import CANONICAL_COLUMNS, languages, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.parsing.signs import is_blank
@@ -272,12 +272,12 @@ def _langs(task: TaskSpec, raw: RawTable) -> list[Any] | None:
 def overlaps(splits: Splits) -> Iterator[Overlap]:
     """Each split with itself, and test and validation rows with those that a model may learn from."""
     pairs = [*((split, split) for split in splits), *PAIRS]
+    texts = {split: Prepared.of([row.text for row in rows]) for split, rows in splits.items()}
     for of, among in pairs:
         if of not in splits or among not in splits:
             continue
         rows, others = splits[of], splits[among]
-        texts = [row.text for row in rows]
-        found = find_duplicates(texts) if of == among else find_duplicates(texts, [row.text for row in others])
+        found = find_duplicates(texts[of], texts[among])
         differ = sum(rows[one.row].label != others[one.other].label for one in found)
         yield Overlap(of, among, len(rows), **counted(found), other_label=differ, ids=sorted(rows[one.row].id for one in found))
 

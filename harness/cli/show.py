@@ -195,10 +195,14 @@ def _training_lines(training: Training) -> list[str]:
 
 def _runtime_lines(runtime: Runtime) -> list[str]:
     line = f"runtime: {runtime.runtime} ({runtime.library})"
-    if runtime.drop is None:
+    if runtime.drop is not None:
+        worth = f"{runtime.validation_int8:.4f} on validation rows, {runtime.validation_fp32:.4f} in fp32"
+        line += f": {worth}; a drop of {runtime.max_drop:g} is allowed"
+    if runtime.chosen is None:
         return [line]
-    worth = f"{runtime.validation_int8:.4f} on validation rows, {runtime.validation_fp32:.4f} in fp32"
-    return [f"{line}: {worth}; a drop of {runtime.max_drop:g} is allowed"]
+    times = ", ".join(f"{name} {each:.3g} ms" for name, each in runtime.chosen.milliseconds.items())
+    failed = f"; not exported: {runtime.chosen.failed}" if runtime.chosen.failed else ""
+    return [line, f"chosen by time per row on {runtime.chosen.timed_rows} validation rows: {times}{failed}"]
 
 
 def _print_classes(metrics: Metrics) -> None:

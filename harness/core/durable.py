@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,13 +32,14 @@ def _sync_file(file: Path) -> None:
 
 
 def file_sha256(file: Path) -> str:
-    """Cached within a process while size and time of the file stay the same. Raises `OSError`."""
+    """Cached within a process while the file's size, inode and times stay the same. Raises `OSError`."""
     about = file.stat()
-    return _sha256(file, about.st_size, about.st_mtime_ns)
+    # The time of the last change of the inode, too: a program can give a file that it writes its old time.
+    return _sha256(file, about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
 
 
 @cache
-def _sha256(file: Path, size: int, modified: int) -> str:
+def _sha256(file: Path, *state: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -63,7 +65,7 @@ def commit(folder: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def damage_of(folder: Path) -> str:
+def damage_of(folder: Path, sha256_of: Callable[[Path], str] = file_sha256) -> str:
     """What is wrong with a sealed folder, as words that follow its name; empty if intact. A folder without a seal was made by
     an earlier version and is not checked; nor are files that were added later."""
     if not (folder / DIGESTS).exists():
@@ -74,7 +76,7 @@ def damage_of(folder: Path) -> str:
             return f"is damaged: {DIGESTS} is empty"
         for line in lines:
             sha256, _, name = line.partition("  ")
-            if file_sha256(folder / name) != sha256:
+            if sha256_of(folder / name) != sha256:
                 return f"is damaged: {name} is not the file that was written"
     except FileNotFoundError as error:
         return f"is damaged: {Path(error.filename).name} is missing"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, FieldSerializationInfo, field_serializer
+from pydantic_core import to_jsonable_python
 
 from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
@@ -26,6 +28,10 @@ Messages = list[dict[str, str]]
 
 ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet"})
 """Model types whose positions begin after that of the padding."""
+T = TypeVar("T")
+Pending = Callable[[], T]
+"""The results of a batch that was launched: called once, it waits for them, and returns or raises what the batch's own method
+does."""
 OnProgress = Callable[[int, int, str], None]
 """`on_progress(done, total, note)`; units are the engine's own (training steps, say)."""
 
@@ -225,6 +231,22 @@ class ChatTrainingJob:
     on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
 
 
+def at_once(results: T) -> Pending[T]:
+    """Of a batch that was computed when it was launched."""
+    return lambda: results
+
+
+def in_turn(launched: Iterable[T], ahead: int) -> Iterator[T]:
+    """What an iterator launches, in its order, each once `ahead` further ones are launched too. With 0 the next one is not even
+    asked for before."""
+    in_flight: deque[T] = deque()
+    for latest in launched:
+        in_flight.append(latest)
+        if len(in_flight) > ahead:
+            yield in_flight.popleft()
+    yield from in_flight
+
+
 class Engine(ABC):
     """Base of both kinds. `Options` validates the `options` of a backend's YAML."""
 
@@ -237,6 +259,11 @@ class Engine(ABC):
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         """`model`: a checkpoint's folder, or a server's name for a model (may be None). Loads nothing yet."""
         self.options: BaseModel = options
+
+    def earlier_options(self) -> dict[str, Any]:
+        """The options as earlier versions recorded them: those of `memory_settings` as they are."""
+        found: dict[str, Any] = to_jsonable_python(self.options.model_dump())  # in Python mode
+        return found
 
     def facts(self) -> Mapping[str, str]:
         """What else determines the results and is known before loading: `device`, resolved `dtype`, ..."""
@@ -256,8 +283,19 @@ class Engine(ABC):
         included, + its new tokens). None: no limit of its own."""
         return None
 
+    def ahead(self) -> int:
+        """How many further batches the runner launches before it waits for the oldest one. 0: one batch after the other. More
+        keeps a device busy that computes by itself; it is no part of what is answered."""
+        return 0
+
+    def speed_settings(self) -> Mapping[str, Any]:
+        """After `load`: settings that change speed and memory alone, as they are in use; the record has them, as JSON, beside
+        the time."""
+        return {}
+
     def reset(self) -> None:  # noqa: B027 - most keep nothing
-        """Drop caches of earlier texts: a run must not be faster because of the one before it."""
+        """Drop batches that were launched and not waited for, and caches of earlier texts: a run must not be faster because of
+        the one before it."""
 
     def close(self) -> None:  # noqa: B027 - nothing to free is a valid implementation
         """Free what was loaded."""
@@ -295,6 +333,14 @@ class Classifier(Engine):
 
     chooses_checkpoint = False  # whether it keeps the best of several checkpoints by `ValidationScorer`
 
+    def expect(self, rows: int, validation_rows: int) -> None:
+        """Before the identity of a run is made: how many rows it predicts, and by how many an engine can judge itself. An
+        option that leaves something to the engine may be settled by it."""
+
+    def expected_rows(self) -> int | None:
+        """What it was told by `expect`, if `optimize` depends on it."""
+        return None
+
     def threshold(self) -> float | None:
         """Multilabel tasks: the probability from which a label is given. None: one per label, tuned on validation rows."""
         return None
@@ -329,7 +375,8 @@ class Classifier(Engine):
         self.save(folder)
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
-        """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one.
+        """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one. `folder`
+        is that of the trained model: its `model` holds what `save` wrote.
 
         Returns what the record keeps of it as JSON. Raises `RunError` where the faster form is not good enough.
         """
@@ -342,6 +389,10 @@ class Classifier(Engine):
     @abstractmethod
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         """Probabilities, shape (len(texts), len(labels)); in a multilabel task each label's own. Raises `OutOfMemory`."""
+
+    def launch(self, texts: Sequence[Encoded]) -> Pending[FloatArray]:
+        """`predict`, of an engine that works `ahead`: begun now."""
+        return at_once(self.predict(texts))
 
 
 class ZeroShot(Engine):
@@ -391,6 +442,16 @@ class LanguageModel(Engine):
         """After `load`: tokens of prompt and answer that the model can read; None where that is unknown, or without a limit."""
         return None
 
+    def is_sized(self) -> bool:
+        """Whether the engine is loaded for prompts up to some length: then `encode` works before `load`, and `make_room` is
+        called."""
+        return False
+
+    def make_room(self, tokens: int) -> bool:
+        """If `is_sized`: before `load`, and before each further run of a loaded engine. `tokens`: of the longest prompt and its
+        answer. False: the loaded engine has no room for them, and must be loaded again."""
+        return True
+
     def rendered(self, chat: Messages) -> str | None:
         """The prompt as the model reads it; None where only a server knows."""
         return None
@@ -412,6 +473,16 @@ class LanguageModel(Engine):
     @abstractmethod
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
         """How likely each of `choices` (those of `encode`) is as the whole answer. Raises `OutOfMemory`."""
+
+    def launch_generate(
+        self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None
+    ) -> Pending[list[Generation]]:
+        """`generate`, of an engine that works `ahead`: begun now."""
+        return at_once(self.generate(prompts, max_new_tokens, choices))
+
+    def launch_score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> Pending[list[Scores]]:
+        """`score`, of an engine that works `ahead`: begun now."""
+        return at_once(self.score(prompts, choices))
 
 
 class TrainedLanguageModel(LanguageModel):

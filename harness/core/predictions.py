@@ -17,9 +17,9 @@ ObjectArray = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows sorted by id. `texts`: digests of their texts, None in a record of an earlier version. `groups`: digests of what the
-    rows were sampled with, None for a task without groups. For a multilabel task `truth` and `answers` hold 0 or 1 for each
-    label, shape (n, k).
+    """Rows sorted by id. `texts`: digests of their texts, as bytes, None in a record of an earlier version. `groups`: digests
+    of what the rows were sampled with, None for a task without groups. For a multilabel task `truth` and `answers` hold 0 or 1
+    for each label, shape (n, k).
 
     `answers` of a row without a parsed answer: k; for a multilabel task a wrong set (see `metrics`). `probabilities`, shape
     (n, k): None unless every answered row has them; a row without an answer holds 1/k.
@@ -33,7 +33,7 @@ class Predictions:
     answers: IntArray
     answered: BoolArray
     probabilities: FloatArray | None
-    texts: ObjectArray | None = None
+    texts: NDArray[np.generic] | None = None
     groups: ObjectArray | None = None
 
     def __len__(self) -> int:

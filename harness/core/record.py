@@ -352,8 +352,16 @@ class Training(Part):
     origin: TrainedOrigin | None = None
 
 
+class RuntimeChoice(Part):
+    """What was measured where the runtime was chosen by time (`predict.runtime` auto)."""
+
+    timed_rows: int = Field(description="validation rows that were timed")
+    milliseconds: dict[str, float] = Field(description="per row, by runtime; torch alone where an export would not pay")
+    failed: str | None = Field(default=None, description="why the model was not exported")
+
+
 class Runtime(Part):
-    """A faster form of a trained model that made the predictions."""
+    """What made the predictions of a trained model, where that is not plain torch, or was chosen by time."""
 
     runtime: str
     library: str
@@ -362,6 +370,7 @@ class Runtime(Part):
     validation_int8: float | None = None
     drop: float | None = None
     max_drop: float | None = None
+    chosen: RuntimeChoice | None = Field(default=None, description="how it was chosen, if not by the options")
 
 
 class MetricCode(Part):
@@ -406,6 +415,9 @@ class Timing(Part):
     smallest_batch: int | None = None
     sorted_by_length: bool = True
     load_average: float | None = None
+    settings: dict[str, Any] | None = Field(
+        default=None, description="settings of the engine in use that change speed and memory alone"
+    )
 
 
 class Tokens(Part):

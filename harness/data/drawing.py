@@ -12,6 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from harness.core.errors import DataError
@@ -45,10 +46,12 @@ def hash_rank(row_id: str, salt: str) -> tuple[bytes, str]:
 def content_keys(texts: Sequence[str], labels: Sequence[Label]) -> list[str]:
     """A different key for each row, made of its text. The rows of one text are counted in the order of their labels, so that
     the order of the file changes nothing."""
-    alike: dict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        alike[text_digest(text)].append(place)
-    keys = [""] * len(texts)
+    keys = list(map(text_digest, texts))
+    repeated = {digest for digest, following in pairwise(sorted(keys)) if digest == following}
+    alike: dict[str, list[int]] = defaultdict(list)  # of the few texts that several rows have
+    for place, digest in enumerate(keys) if repeated else ():
+        if digest in repeated:
+            alike[digest].append(place)
     for digest, places in alike.items():
         for number, place in enumerate(sorted(places, key=lambda place: _sortable(labels[place])), start=1):
             keys[place] = digest + (f"-{number}" if number > 1 else "")

@@ -1,10 +1,12 @@
 """Texts that stand twice: the same after normalization, or nearly.
 
 Near duplicates are the same but for punctuation, or differ in one place (`one_place`), or have a Jaccard similarity of their
-character trigrams of at least 0.8. The last ones are found by a set-similarity join with an adaptive prefix filter
-(Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones first. If two sets share so many that
-they are similar, then the first few of one and the first few of the other share some: `ENOUGH`, or all that they share. So only
-beginnings are compared, in one product of sparse matrices, and what is left over is verified.
+character trigrams of at least 0.8. Where there are at most `EXACT_PAIRS` pairs, the last ones are found by a set-similarity
+join with an adaptive prefix filter (Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones
+first. If two sets share so many that they are similar, then the first few of one and the first few of the other share some:
+`ENOUGH`, or all that they share. So only beginnings are compared, in one product of sparse matrices, and what is left over is
+verified. The time of this join grows with the number of pairs. Of more rows the candidates are found by banded MinHash
+(`minhash`) and verified: the time grows with the number of rows, and a few in a hundred of these near duplicates are missed.
 """
 
 from __future__ import annotations
@@ -12,22 +14,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
-from harness.data import one_place
-from harness.data.one_place import differ_in_one_place
+from harness.data import minhash, one_place
+from harness.data.joins import MOST_TRIED, Heard, Places, chunks, code_points
+from harness.data.minhash import Signatures, signatures
+from harness.data.one_place import Search, differ_in_one_place
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-Indices = NDArray[np.int64]
 
 SHINGLE = 3
 """Characters in a row: enough for words in Latin letters, not too many for a word in Chinese or Japanese."""
@@ -38,8 +40,17 @@ SIMILAR, OF = 4, 5
 THRESHOLD = min(SIMILAR / OF, one_place.KEPT / one_place.OF)
 """The least similarity of near duplicates: share of common trigrams, or of the text outside the place where two differ."""
 
+EXACT_PAIRS = 200_000_000
+"""Pairs of texts that the exact join compares, at most: about two seconds of 14,000 rows among themselves."""
+
+MANY = 50_000
+"""Texts of which a search takes seconds, so that it runs beside the predictions."""
+
 ENOUGH = 16
 """Trigrams that the beginnings must share. A larger number compares longer beginnings, and leaves fewer pairs to verify."""
+
+CHARACTERS = 1 << 20
+"""Characters of which the trigrams are found at once, about."""
 
 CELLS = 4_000_000
 """Pairs of texts that are compared at once, at most: a bound on the memory."""
@@ -84,62 +95,211 @@ def unpunctuated(text: str) -> str:
 
     A text of punctuation alone keeps it: `:)` is not `:(`.
     """
-    kept = normalized(text)
-    bare = " ".join(kept.translate(_punctuation()).split())
+    return _bare(normalized(text))
+
+
+def _bare(kept: str) -> str:
+    """`unpunctuated` of a normalized text."""
+    bare = " ".join(kept.translate(_PUNCTUATION).split())
     return (bare if bare.isascii() else _SPACE_BESIDE_UNSPACED.sub("", bare)) or kept
 
 
-@cache
-def _punctuation() -> dict[int, str]:
+class _Punctuation(dict[int, int | str]):
     """Punctuation becomes a space, as it may be all that stands between two words; an apostrophe is inside a word."""
-    signs = {point: " " for point in range(0x110000) if unicodedata.category(chr(point)).startswith("P")}
-    return {**signs, **dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), "")}
+
+    def __missing__(self, point: int) -> int | str:
+        kept = " " if unicodedata.category(chr(point)).startswith("P") else point
+        self[point] = kept
+        return kept
 
 
-def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Duplicate]:
+_PUNCTUATION = _Punctuation(dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), ""))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts as they are compared, for several searches. `bare`: without punctuation (see `unpunctuated`). `hashes` and
+    `bare_hashes`, shape (texts,): of the normalized and of the bare texts; a million of them take 8 MB."""
+
+    texts: Sequence[str]
+    bare: list[str]
+    hashes: Places
+    bare_hashes: Places
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Prepared:
+        hashes, bare = np.empty(len(texts), dtype=np.int64), []
+        for place, text in enumerate(texts):
+            kept = normalized(text)
+            hashes[place] = hash(kept)
+            made = _bare(kept)
+            bare.append(text if made == text else made)  # one object takes the memory of one
+        return cls(texts, bare, hashes, np.fromiter(map(hash, bare), dtype=np.int64, count=len(bare)))
+
+    def __len__(self) -> int:
+        return len(self.bare)
+
+    @cached_property
+    def _numbered(self) -> tuple[Places, Places]:
+        _, first, number = np.unique(self.bare_hashes, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return first[order], place[number]
+
+    @property
+    def first(self) -> Places:
+        """The first position of each different bare text."""
+        return self._numbered[0]
+
+    @property
+    def number(self) -> Places:
+        """Of each text the place of its bare text among the different ones."""
+        return self._numbered[1]
+
+    @cached_property
+    def distinct(self) -> list[str]:
+        """The different bare texts, in the order of their first positions."""
+        return [self.bare[place] for place in self.first.tolist()]
+
+    @cached_property
+    def signatures(self) -> Signatures:
+        """Of `distinct`."""
+        return signatures(self.distinct, SHINGLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Of some texts: how many have an exact duplicate, how many only a near one, and the positions of both."""
+
+    exact: int
+    near: int
+    rows: list[int]
+
+
+def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Prepared | None = None) -> list[Duplicate]:
     """One duplicate of each of `texts` that has any among `others`, by default the remaining texts, in order.
 
-    The first exact one; if there is none a near one, unless `near` is False.
+    The first exact one; if there is none a near one.
     """
-    rows = [normalized(text) for text in texts]
-    pool = rows if others is None else [normalized(text) for text in others]
-    exact = _same(rows, pool, itself=others is None)
-    found = {row: Duplicate(row, other, True, 1.0) for row, other in exact.items()}
-    if near:
-        bare = [unpunctuated(text) for text in texts]
-        bare_pool = bare if others is None else [unpunctuated(text) for text in others]
-        for row, other in _same(bare, bare_pool, itself=others is None).items():
-            found.setdefault(row, Duplicate(row, other, False, 1.0))
-        asked = [row for row in range(len(rows)) if row not in found]
-        places = {text: place for place, text in reversed(list(enumerate(bare_pool)))}
-        similar = _similar(list(dict.fromkeys(bare[row] for row in asked)), list(places))
-        for row in asked:
-            if bare[row] in similar:
-                other_text, similarity = similar[bare[row]]
-                found[row] = Duplicate(row, places[other_text], False, similarity)
-    return [found[row] for row in sorted(found)]
+    asked = texts if isinstance(texts, Prepared) else Prepared.of(texts)
+    pool = asked if others is None else others if isinstance(others, Prepared) else Prepared.of(others)
+    return _find(asked, [pool])[0]
 
 
-def _same(rows: Sequence[str], pool: Sequence[str], *, itself: bool) -> dict[int, int]:
-    """Row -> the first of `pool` with its text; where they are the same rows (`itself`) another one."""
-    first: dict[str, int] = {}
-    second: dict[str, int] = {}
-    for position, text in enumerate(pool):
-        (second if text in first else first).setdefault(text, position)
-    if not itself:
-        return {row: first[text] for row, text in enumerate(rows) if text in first}
-    return {row: second[text] if first[text] == row else first[text] for row, text in enumerate(rows) if text in second}
+def twins_among(texts: Sequence[str], parts: Mapping[str, Sequence[str] | None]) -> dict[str, Twins]:
+    """The duplicates of `texts` in each of some other lists; None stands for the remaining texts. What is computed of `texts`
+    is computed once. Sends progress events where a search takes seconds."""
+    asked = Prepared.of(texts)
+    found = _find(asked, [asked if others is None else Prepared.of(others) for others in parts.values()])
+    return {name: Twins(**counted(twins), rows=[twin.row for twin in twins]) for name, twins in zip(parts, found, strict=True)}
 
 
-def _similar(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct texts."""
-    if not queries or not index:
-        return {}
-    found = {
-        queries[query]: (index[other], similarity) for query, (other, similarity) in differ_in_one_place(queries, index).items()
-    }
-    left = [query for query in queries if query not in found]
-    return {**found, **(_near(left, index) if left else {})}
+def _find(asked: Prepared, pools: Sequence[Prepared]) -> list[list[Duplicate]]:
+    """As `find_duplicates`, in each pool."""
+    found = [_equal(asked, pool) for pool in pools]
+    rows = [np.delete(np.arange(len(asked)), list(equal)) for equal in found]
+    similar = _similar(asked, pools, [np.unique(asked.number[left]) for left in rows])
+    for pool, equal, left, near in zip(pools, found, rows, similar, strict=True):
+        for row, query in zip(left.tolist(), asked.number[left].tolist(), strict=True):
+            if query in near:
+                other, similarity = near[query]
+                equal[row] = Duplicate(row, int(pool.first[other]), False, similarity)
+    return [[equal[row] for row in sorted(equal)] for equal in found]
+
+
+def _equal(asked: Prepared, pool: Prepared) -> dict[int, Duplicate]:
+    """Row -> an exact duplicate, or one that differs in punctuation."""
+    found: dict[int, Duplicate] = {}
+    for row, other in _same(asked.hashes, pool.hashes, itself=asked is pool):
+        if normalized(asked.texts[row]) == normalized(pool.texts[other]):
+            found[row] = Duplicate(row, other, True, 1.0)
+    for row, other in _same(asked.bare_hashes, pool.bare_hashes, itself=asked is pool):
+        if row not in found and asked.bare[row] == pool.bare[other]:
+            found[row] = Duplicate(row, other, False, 1.0)
+    return found
+
+
+def _same(rows: Places, pool: Places, *, itself: bool) -> Iterator[tuple[int, int]]:
+    """Row and the first of `pool` with its hash; where they are the same rows (`itself`) another one."""
+    if not len(pool):
+        return
+    order = np.argsort(pool, kind="stable")
+    low = np.searchsorted(pool, rows, sorter=order)
+    count = np.searchsorted(pool, rows, side="right", sorter=order) - low
+    found = np.flatnonzero(count > itself)
+    first = order[low[found]]
+    second = order[np.minimum(low[found] + 1, len(pool) - 1)]
+    other = np.where(first == found, second, first) if itself else first
+    yield from zip(found.tolist(), other.tolist(), strict=True)
+
+
+def _similar(asked: Prepared, pools: Sequence[Prepared], wanted: Sequence[Places]) -> list[dict[int, tuple[int, float]]]:
+    """Of each pool: text -> a near duplicate other than itself, and their similarity, as positions in `distinct`. `wanted`:
+    some of these."""
+    queries = asked.distinct
+    searches = []
+    for pool, some in zip(pools, wanted, strict=True):
+        # A wanted text is in the pool only where it is that very row: else it would have been found before.
+        itself = np.arange(len(queries)) if asked is pool else np.full(len(queries), -1)
+        done = np.ones(len(queries), dtype=bool)
+        done[some] = False
+        searches.append(Search(pool.distinct, itself, done))
+    steps = _Steps(len(queries), 1 + len(pools))
+    found = differ_in_one_place(queries, searches, partial(steps.tell, 0))
+    for part, (pool, search, twins) in enumerate(zip(pools, searches, found, strict=True), start=1):
+        search.done[list(twins)] = True
+        left = np.flatnonzero(~search.done)
+        if len(left) * len(search.index) > EXACT_PAIRS:
+            twins |= _by_minhash(asked, pool, search.itself, search.done, partial(steps.tell, part))
+        elif len(left) and len(search.index):
+            twins |= _near(left, queries, pool.distinct, search.itself, partial(steps.tell, part))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Tells how far a search is, as if its parts took the same time."""
+
+    texts: int
+    parts: int
+
+    def tell(self, part: int, done: int, total: int) -> None:
+        tell("find duplicates", int(self.texts * (part + done / total) / self.parts), self.texts)
+
+
+def _by_minhash(
+    asked: Prepared,
+    pool: Prepared,
+    itself: Places,
+    done: NDArray[np.bool_],
+    heard: Heard,
+) -> dict[int, tuple[int, float]]:
+    """Query -> a near duplicate by trigrams, and their similarity. Positions in both of `distinct`."""
+    found: dict[int, tuple[int, float]] = {}
+    tried = np.zeros(len(done), dtype=np.int32)
+    for left, right in minhash.candidates(asked.signatures, pool.signatures, itself, done, heard):
+        for query, other in zip(left.tolist(), right.tolist(), strict=True):
+            similarity = _trigram_similarity(asked.distinct[query], pool.distinct[other])
+            if similarity:
+                found[query] = other, similarity
+                done[query] = True
+        tried[left] += 1
+        done[left[tried[left] >= MOST_TRIED]] = True
+    return found
+
+
+def _trigram_similarity(left: str, right: str) -> float:
+    """0 if the two are not near."""
+    a, b = _trigrams(left), _trigrams(right)
+    both = len(a & b)
+    total = len(a) + len(b) - both
+    return both / total if OF * both >= SIMILAR * total else 0.0
+
+
+def _trigrams(text: str) -> set[str]:
+    text = text.ljust(SHINGLE, "\0")
+    return {text[start : start + SHINGLE] for start in range(len(text) - SHINGLE + 1)}
 
 
 def counted(found: Sequence[Duplicate]) -> dict[str, int]:
@@ -152,58 +312,47 @@ def counted(found: Sequence[Duplicate]) -> dict[str, int]:
 class _Sets:
     """Trigrams of texts: `size` counts them, `all` (texts x vocabulary) holds the known ones, `begin` those in the prefix."""
 
-    size: Indices
+    size: Places
     all: csr_array
     begin: csr_array
 
 
-def _near(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct normalized texts."""
-    letters = _alphabet(queries, index)
-    query_size, query_rows, query_codes = _shingles(queries, letters, None)
+def _near(rows: Places, queries: list[str], index: list[str], itself: Places, heard: Heard) -> dict[int, tuple[int, float]]:
+    """Those of `rows`, positions in `queries` -> a near duplicate in `index` other than itself, and their similarity. Both hold
+    distinct texts."""
+    asked_texts = [queries[row] for row in rows.tolist()]
+    letters = _alphabet(asked_texts, index)
+    query_size, query_rows, query_codes = _shingles(asked_texts, letters, None)
     vocabulary, occurrences = np.unique(query_codes, return_counts=True)
     rank = np.empty(len(vocabulary), dtype=np.int64)
     rank[np.argsort(occurrences, kind="stable")] = np.arange(len(vocabulary))
     asked = _sets(query_size, query_rows, rank[np.searchsorted(vocabulary, query_codes)], len(vocabulary))
-    size, rows, codes = _shingles(index, letters, vocabulary)
-    known = _sets(size, rows, rank[np.searchsorted(vocabulary, codes)], len(vocabulary))
-    places = {text: place for place, text in enumerate(index)}
-    itself = np.array([places.get(query, -1) for query in queries])
-    return {queries[query]: (index[other], similarity) for query, other, similarity in _pairs(asked, known, itself)}
+    size, known_rows, codes = _shingles(index, letters, vocabulary)
+    known = _sets(size, known_rows, rank[np.searchsorted(vocabulary, codes)], len(vocabulary))
+    return {int(rows[query]): (other, similarity) for query, other, similarity in _pairs(asked, known, itself[rows], heard)}
 
 
 def _alphabet(*parts: list[str]) -> NDArray[np.int64]:
     """Code point -> a small number, from 0 on: trigrams of few letters make small numbers, which are sorted fast."""
     seen = np.zeros(0x110000, dtype=bool)
     for part in parts:
-        for texts in _chunks(part, most=len(part)):
-            seen[_code_points(texts)] = True
+        for _, texts in chunks(part, CHARACTERS):
+            seen[code_points(_filled(texts))] = True
     return np.cumsum(seen) - 1
 
 
-def _chunks(texts: list[str], most: int, characters: int = 1 << 20) -> Iterator[list[str]]:
-    """Neighbours together, about a million characters at a time, at most `most` texts."""
-    start, total = 0, 0
-    for stop, text in enumerate(texts, start=1):
-        total += len(text)
-        if total >= characters or stop == len(texts) or stop - start == most:
-            yield texts[start:stop]
-            start, total = stop, 0
+def _filled(texts: Sequence[str]) -> list[str]:
+    """One too short for a trigram is filled up."""
+    return [text.ljust(SHINGLE, "\0") for text in texts]
 
 
-def _code_points(texts: list[str]) -> NDArray[np.uint32]:
-    """Of all texts one after the other; one too short for a trigram is filled up."""
-    joined = "".join(text.ljust(SHINGLE, "\0") for text in texts)
-    return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-
-
-def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices | None) -> tuple[Indices, Indices, Indices]:
+def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Places | None) -> tuple[Places, Places, Places]:
     """Number of different trigrams of each text; row and code of each of them (only those in `vocabulary`), by row and code."""
     base = int(letters[-1]) + 1
-    sizes, rows, codes, start = [], [], [], 0
-    for chunk in _chunks(texts, most=2**62 // base**SHINGLE):
+    sizes, rows, codes = [], [], []
+    for start, chunk in chunks(texts, CHARACTERS, most=2**62 // base**SHINGLE):
         length = np.array([max(len(text), SHINGLE) for text in chunk])
-        points = letters[_code_points(chunk)]
+        points = letters[code_points(_filled(chunk))]
         begins = np.ones(len(points), dtype=bool)
         ends = np.cumsum(length)
         for last in range(1, SHINGLE):
@@ -221,20 +370,19 @@ def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices 
             row, code = row[known], code[known]
         rows.append(row + start)
         codes.append(code)
-        start += len(chunk)
     return np.concatenate(sizes), np.concatenate(rows), np.concatenate(codes)
 
 
-def _distinct(keys: Indices) -> Indices:
+def _distinct(keys: Places) -> Places:
     """Sorted, each once. `np.unique` hashes, which is slower here."""
-    ordered: Indices = np.sort(keys)
+    ordered: Places = np.sort(keys)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    once: Indices = ordered[first]
+    once: Places = ordered[first]
     return once
 
 
-def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
+def _sets(size: Places, rows: Places, ranks: Places, words: int) -> _Sets:
     from scipy.sparse import csr_array
 
     rows, ranks = np.divmod(np.sort(rows * words + ranks), words)
@@ -251,7 +399,7 @@ def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
     return _Sets(size, matrix(np.ones(len(rows), dtype=bool)), matrix(place < begin[rows]))
 
 
-def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, int, float]]:
+def _pairs(asked: _Sets, known: _Sets, itself: Places, heard: Heard) -> Iterator[tuple[int, int, float]]:
     """A query, something near it that is not `itself` (an index or -1), and their similarity; each query once.
 
     What has found its duplicate is not asked again, so that thousands of copies of one text cost no more than others.
@@ -259,7 +407,7 @@ def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, i
     by_size, open_queries = np.argsort(known.size, kind="stable"), np.argsort(asked.size, kind="stable")
     step = max(1, CELLS // len(open_queries))
     for start in range(0, len(by_size), step):
-        tell("find duplicates", start, len(by_size))
+        heard(start, len(by_size))
         block = by_size[start : start + step]
         size = asked.size[open_queries]
         fits = (OF * size >= SIMILAR * known.size[block[0]]) & (SIMILAR * size <= OF * known.size[block[-1]])
@@ -282,7 +430,7 @@ def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, i
         open_queries = open_queries[~np.isin(open_queries, query)]
 
 
-def _in_both(left: csr_array, right: csr_array, rows: Indices, others: Indices, pairs: int = 20_000) -> Indices:
+def _in_both(left: csr_array, right: csr_array, rows: Places, others: Places, pairs: int = 20_000) -> Places:
     """How many trigrams the sets `left[row]` and `right[other]` share."""
     parts = [
         left[rows[start : start + pairs]].multiply(right[others[start : start + pairs]]).sum(axis=1)

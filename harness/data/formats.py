@@ -26,6 +26,8 @@ from harness.specs.tasks import CsvFormat
 USUAL = CsvFormat()
 MAX_FIELD = 2**31 - 1  # characters of a csv file's field: the most that the csv module takes on each platform
 FASTTEXT = "__label__"
+SHORT, MOST_KNOWN = 24, 10_000
+"""Cells of up to so many characters share their memory with equal ones, of which so many are looked for."""
 UNLABELLED = frozenset(("unsup", "unlabeled", "unlabelled", "unsupervised"))
 """Folders of texts without a label."""
 SHARD = "*"
@@ -333,6 +335,7 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
         before += how.skip
         reader = csv_reader(lines, how.delimiter or usual_delimiter(path), how)
         rows: list[list[str]] = []
+        known: dict[str, str] = {}  # labels stand in many rows: one object for all of them
         try:
             header = how.header if how.header is not None else next(reader, [])
             width = len(header)
@@ -345,7 +348,9 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
                         raise _other_length(path, before + reader.line_num, len(row), header)
                     row = row[:width]  # delimiters at the end of a line
                 if row:
-                    rows.append(row)
+                    rows.append([known.setdefault(cell, cell) if len(cell) <= SHORT else cell for cell in row])
+                    if len(known) > MOST_KNOWN:
+                        known.clear()
         except csv.Error as error:
             raise DataError(
                 f"{path}:{before + reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."

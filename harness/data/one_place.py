@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.uint64]
-Places = NDArray[np.int64]
+from harness.data.joins import MOST_TRIED, SPREAD, Heard, Places, Words, chunks, code_points, lengths, mixed, same_keys
 
 KEPT, OF = 3, 4
 """At least 3 in 4 characters of the longer text are outside the place."""
@@ -23,44 +24,81 @@ KEPT, OF = 3, 4
 LEAST, WIDE = 20, 3
 """Outside the place are at least 20 characters; a wide one (Chinese, Japanese, Korean, emoji) counts as 3."""
 
-MOST_TRIED = 200
-"""Texts with the same key that a text is compared with, at most: a bound for thousands of texts made from one template."""
-
+_INVERSE = pow(SPREAD, -1, 1 << 64)
 _PARTS = 8  # keys of a text at each level: how finely the place is known
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
-_CHARACTERS = 1 << 20  # that are hashed at once
+_CHARACTERS = 1 << 16  # that are hashed at once: they stay in the processor's cache
 _WIDE = re.compile(
     "[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001f300-\U0001faff\U00020000-\U0003ffff]"
 )
 
 
-def differ_in_one_place(queries: Sequence[str], index: Sequence[str]) -> dict[int, tuple[int, float]]:
-    """Query -> another text of `index` that differs from it in one place, and their similarity. Positions in both.
+@dataclass(frozen=True)
+class Search:
+    """Among which texts those like some queries are looked for. `itself`: the position of each query in `index`, or -1. `done`,
+    shape of the queries: what is not asked for."""
 
-    Both hold distinct texts; one that is in both is not its own duplicate.
+    index: Sequence[str]
+    itself: Places
+    done: NDArray[np.bool_]
+
+
+def differ_in_one_place(queries: Sequence[str], searches: Sequence[Search], heard: Heard) -> list[dict[int, tuple[int, float]]]:
+    """Of each search: query -> another text of its index that differs from it in one place, and their similarity. Positions in
+    both.
+
+    The keys of one level (see `_of_level`) are joined by themselves, so that only these are in memory; those of the queries
+    are made once for all searches. `heard` hears of the levels.
     """
-    asked, asked_keys = _keys(queries)
-    known, known_keys = _keys(index)
-    order = np.lexsort((known, known_keys))
-    known, known_keys = known[order], known_keys[order]
-    low = np.searchsorted(known_keys, asked_keys, side="left")
-    count = np.searchsorted(known_keys, asked_keys, side="right") - low
-    places = {text: place for place, text in enumerate(index)}
-    itself = np.array([places.get(text, -1) for text in queries], dtype=np.int64)
-    done = np.zeros(len(queries), dtype=bool)
-    found: dict[int, tuple[int, float]] = {}
-    left = np.flatnonzero(count > (itself[asked] >= 0))  # its own key, too, is in the index
-    for step in range(MOST_TRIED):
-        left = left[(count[left] > step) & ~done[asked[left]]]
-        if not len(left):
-            break
-        pairs = np.unique(np.stack([asked[left], known[low[left] + step]]), axis=1)
-        for query, other in zip(*pairs[:, pairs[1] != itself[pairs[0]]].tolist(), strict=True):
-            similarity = one_place_similarity(queries[query], index[other])
-            if similarity and (query not in found or similarity > found[query][1]):
-                found[query] = other, similarity
-                done[query] = True
+    asked_size, sizes = lengths(queries), [lengths(search.index) for search in searches]
+    done = [search.done.copy() for search in searches]
+    tried = [np.zeros(len(queries), dtype=np.int32) for _ in searches]
+    found: list[dict[int, tuple[int, float]]] = [{} for _ in searches]
+    levels = _levels(int(max([asked_size.max(initial=0), *(size.max(initial=0) for size in sizes)])))
+    for number, level in enumerate(levels):
+        heard(number, len(levels))
+        asked = _of_level(level, asked_size)
+        if not len(asked):
+            continue
+        asked_keys = _keys(queries, asked, level)
+        for search, size, closed, count, twins in zip(searches, sizes, done, tried, found, strict=True):
+            known = asked if search.index is queries else _of_level(level, size)
+            if len(known):
+                known_keys = asked_keys if search.index is queries else _keys(search.index, known, level)
+                _join(queries, search, (asked, asked_keys), (known, known_keys), closed, count, twins)
     return found
+
+
+def _join(
+    queries: Sequence[str],
+    search: Search,
+    asked: tuple[Places, Words],
+    known: tuple[Places, Words],
+    done: NDArray[np.bool_],
+    tried: NDArray[np.int32],
+    found: dict[int, tuple[int, float]],
+) -> None:
+    """Pairs of one level; `asked` and `known`: positions and their keys. Fills `found`, and `done` where a text is found, or
+    was compared with `MOST_TRIED` others, which `tried` counts: texts of one template share most of their keys."""
+    (rows, keys), (known_rows, known_keys) = asked, known
+    places = np.full(len(search.index) + 1, -1)  # the last one is what -1 finds
+    places[known_rows] = np.arange(len(known_rows))
+    itself, closed = places[search.itself[rows]], done[rows]
+    for of_asked, of_known in zip(keys, known_keys, strict=True):
+        for left, right in same_keys(of_asked, of_known, itself, closed):
+            for query, place, other in zip(rows[left].tolist(), left.tolist(), known_rows[right].tolist(), strict=True):
+                similarity = one_place_similarity(queries[query], search.index[other])
+                if similarity:
+                    found[query] = other, similarity
+                    closed[place] = True
+            tried[rows[left]] += 1
+            closed[left[tried[rows[left]] >= MOST_TRIED]] = True
+    done[rows[closed]] = True
+
+
+def _of_level(level: int, size: Places) -> Places:
+    """The texts that have keys of this level. That of a pair is the largest that the shorter text reaches; the shorter one has
+    KEPT / OF of the longer one's length, and 4 in 5 of that are above the level below."""
+    return np.flatnonzero((level <= size) & (5 * OF * level > 4 * KEPT * size - 5 * OF))
 
 
 def one_place_similarity(left: str, right: str) -> float:
@@ -96,56 +134,38 @@ def _levels(longest: int) -> list[int]:
     return found
 
 
-def _keys(texts: Sequence[str]) -> tuple[Places, Words]:
-    """Position of a text, and a key of it: for each of its keys."""
-    rows, keys = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)]
-    for start, chunk in _chunks(texts):
-        for some, key in _keys_of(chunk):
-            rows.append(some + start)
-            keys.append(key)
-    return np.concatenate(rows), np.concatenate(keys)
+def _keys(texts: Sequence[str], rows: Places, level: int) -> Words:
+    """The keys of some texts at a level, shape (places, rows)."""
+    shared, step = -(-KEPT * level // OF), max(1, level // _PARTS)
+    ends = [(first, max(0, shared - (step - 1) - first)) for first in range(0, shared + 1, step)]
+    keys = np.empty((len(ends), len(rows)), dtype=np.uint64)
+    for start, some in chunks([texts[row] for row in rows.tolist()], _CHARACTERS):
+        keys[:, start : start + len(some)] = np.stack(list(_keys_of(some, level, ends)))
+    return keys
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    start, total = 0, 0
-    for stop, text in enumerate(texts, start=1):
-        total += len(text)
-        if total >= _CHARACTERS or stop == len(texts):
-            yield start, list(texts[start:stop])
-            start, total = stop, 0
-
-
-def _keys_of(texts: list[str]) -> Iterator[tuple[Places, Words]]:
-    """The level of a pair is the largest that the shorter text reaches; a text has the keys of each level that it may need."""
-    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    power, inverse = _powers(_BASE, len(points) + 1), _powers(pow(_BASE, -1, 1 << 64), len(points) + 1)
-    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(_mixed(points) * power[:-1], dtype=np.uint64)])
-    size = np.array([len(text) for text in texts])
-    end = np.cumsum(size)
-    for level in _levels(int(size.max())):
-        # The shorter text has KEPT / OF of the longer one's length, and 4 in 5 of that are above the level below.
-        rows = np.flatnonzero((level <= size) & (5 * OF * level > 4 * KEPT * size - 5 * OF))
-        if not len(rows):
-            continue
-        begins, ends = (end - size)[rows], end[rows]
-        shared, step = -(-KEPT * level // OF), max(1, level // _PARTS)
-        for first in range(0, shared + 1, step):
-            last = max(0, shared - (step - 1) - first)
-            head = (sums[begins + first] - sums[begins]) * inverse[begins]
-            tail = (sums[ends] - sums[ends - last]) * inverse[ends - last]
-            place = _mixed(np.full(1, level * 1_000_003 + first, dtype=np.uint64))
-            yield rows, _mixed(_mixed(head + place) ^ tail)
+def _keys_of(texts: Sequence[str], level: int, parts: Sequence[tuple[int, int]]) -> Iterator[Words]:
+    """A key for each of `parts`: of how many characters at the beginning, and how many at the end."""
+    points = code_points(texts).astype(np.uint64)
+    power, inverse = _powers(SPREAD, len(points) + 1), _powers(_INVERSE, len(points) + 1)
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixed(points) * power[: len(points)], dtype=np.uint64)])
+    size = lengths(texts)
+    ends = np.cumsum(size)
+    begins = ends - size
+    for first, last in parts:
+        head = (sums[begins + first] - sums[begins]) * inverse[begins]
+        tail = (sums[ends] - sums[ends - last]) * inverse[ends - last]
+        place = mixed(np.full(1, level * 1_000_003 + first, dtype=np.uint64))
+        yield mixed(mixed(head + place) ^ tail)
 
 
 def _powers(base: int, count: int) -> Words:
+    """At least `count`, from 1 on."""
+    return _so_many_powers(base, max(2 * _CHARACTERS, 1 << count.bit_length()))
+
+
+@lru_cache(4)
+def _so_many_powers(base: int, count: int) -> Words:
     factors = np.full(count, base, dtype=np.uint64)
     factors[0] = 1
     return np.cumprod(factors, dtype=np.uint64)
-
-
-def _mixed(numbers: Words) -> Words:
-    """Numbers without a pattern (the finalizer of SplitMix64; Steele, Lea, Flood, OOPSLA 2014)."""
-    mixed = numbers + np.uint64(_BASE)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

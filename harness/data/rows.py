@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from harness.data.drawing import ALONE, content_keys, divide, frozen_ids, sample
 from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
 from harness.parsing.signs import is_blank
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
+
+_AT_ONCE = 10_000
+"""Rows of the fingerprint that are hashed together."""
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
 
@@ -169,10 +173,18 @@ def _languages_there(task: TaskSpec, raw: RawTable, data_dir: Path | None) -> li
 
 def fingerprint(examples: Sequence[Example]) -> str:
     """SHA-256 (hex) over ids, texts, labels, languages and groups (if there are any); the same for any order of the rows."""
-    rows = sorted(
-        json.dumps([row.id, row.lang, row.label, row.text, *([] if row.group is None else [row.group])]) for row in examples
-    )
-    return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
+    rows = sorted(map(_as_json, examples))
+    found = hashlib.sha256()
+    for start in range(0, len(rows), _AT_ONCE):  # a join of all would take as much memory again
+        found.update(("\n" * (start > 0) + "\n".join(rows[start : start + _AT_ONCE])).encode("ascii"))
+    return found.hexdigest()
+
+
+def _as_json(row: Example) -> str:
+    """What `json.dumps` makes of the list of these values, in a sixth of the time."""
+    label = str(row.label) if type(row.label) is int else json.dumps(row.label)
+    group = "" if row.group is None else f", {quoted(row.group)}"
+    return f"[{quoted(row.id)}, {quoted(row.lang)}, {label}, {quoted(row.text)}{group}]"
 
 
 def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
@@ -247,12 +259,12 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     rows = _rows_of(task, raw, columns, ids, lang, split)
     if task.drop_empty_label:
         rows = [row for row in rows if not without_label(labels[row])]
-    named = [str(row + 1) for row in range(len(labels))] if ids is None else [repr(row_id) for row_id in ids]
+    named = _namer(ids)
     texts = row_texts(raw, columns, named, rows)
     empty = [row for row in rows if is_blank(texts[row])]
     if empty and not task.drop_empty_text:
         raise DataError(
-            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named[row] for row in empty])}.",
+            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named(row) for row in empty])}.",
             "Mend them, or set `drop_empty_text: true` in the task's YAML.",
         )
     if len(empty) == len(rows):
@@ -261,7 +273,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     skipped = set(empty)
     column_names = label_columns(columns)
     kept = [row for row in rows if row not in skipped]
-    answers = [_label(labels[row], mapped, task, raw, column_names, named[row]) for row in kept]
+    answers = _answers(labels, kept, lambda row: _label(labels[row], mapped, task, raw, column_names, named(row)))
     made = [ids[row] for row in kept] if ids is not None else []
     if ids is None:
         made = made_ids([texts[row] for row in kept], answers, f"{lang}-{source}" if raw.one_language else source)
@@ -273,12 +285,32 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     ]
 
 
+def _namer(ids: list[str] | None) -> Callable[[int], str]:
+    """How errors name a row: by its id, or by its number from 1 on."""
+    return lambda row: str(row + 1) if ids is None else repr(ids[row])
+
+
+def _answers(cells: Sequence[Any], rows: Sequence[int], read: Callable[[int], Label]) -> list[Label]:
+    """What `read` makes of the cell of each row; of equal texts once."""
+    known: dict[str, Label] = {}
+    found = []
+    for row in rows:
+        cell = cells[row]
+        if type(cell) is not str:
+            found.append(read(row))
+            continue
+        if cell not in known:
+            known[cell] = read(row)
+        found.append(known[cell])
+    return found
+
+
 def group_columns(columns: Columns) -> list[str]:
     """The columns that name a row's group."""
     return [columns.group] if isinstance(columns.group, str) else columns.group or []
 
 
-def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Sequence[str]) -> list[str | None]:
+def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Callable[[int], str]) -> list[str | None]:
     """The group of each of `rows`; None for one with an empty cell."""
     names = group_columns(columns)
     cells = [column(raw, name) for name in names]
@@ -287,7 +319,7 @@ def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Sequenc
         parts = ["" if (cell := values[row]) is None or cell != cell else label_key(cell).strip() for values in cells]
         if columns.group_pattern is not None and all(parts):
             parts = [
-                _matched(columns.group_pattern, part, raw, name, named[row]) for part, name in zip(parts, names, strict=True)
+                _matched(columns.group_pattern, part, raw, name, named(row)) for part, name in zip(parts, names, strict=True)
             ]
         found.append("\n".join(parts) if all(parts) and parts else None)
     return found
@@ -357,11 +389,11 @@ def _langs(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | Non
     )
 
 
-def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
-    """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
-    as errors name them."""
+def row_texts(raw: RawTable, columns: Columns, named: Callable[[int], str], rows: Sequence[int]) -> list[str]:
+    """The text of each row of the table; empty where it is missing, and in others than `rows`. Several columns are joined by
+    newlines, missing ones left out. `named`: how errors name a row."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text
-    parts: dict[int, list[str]] = {row: [] for row in rows}
+    found = [""] * len(next(iter(raw.columns.values()), []))
     for name in names:
         values = column(raw, name)
         for row in rows:
@@ -371,12 +403,12 @@ def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(
-                    f"{raw.origin}: the text of row {named[row]} (column {name!r}) is no string, but {kind}.",
+                    f"{raw.origin}: the text of row {named(row)} (column {name!r}) is no string, but {kind}.",
                     "Name another column under `columns: text`, or write that one as strings.",
                 )
             if value:
-                parts[row].append(value)
-    return {row: "\n".join(texts) for row, texts in parts.items()}
+                found[row] = f"{found[row]}\n{value}" if found[row] else value
+    return found
 
 
 def label_index(labels: Labels) -> dict[str, int]:

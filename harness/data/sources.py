@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
 from harness.core.progress_events import tell
 from harness.core.record import HubRows, RowSource
-from harness.data.formats import READERS, USUAL, read_file, readable, there
+from harness.data.formats import READERS, USUAL, readable, there
 from harness.data.json_tables import ColumnLists
+from harness.data.read_once import read_once
 from harness.specs.tasks import SPLITS, FilesSource, HubSource, Split, TaskSpec
 
 HERE = Path(__file__).resolve().parents[1]
@@ -47,7 +48,7 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
     if task.source.files is not None:
         path, whole = _locate(task, task.source.files, lang, split)
         return RawTable(
-            read_file(path, task.source.files.csv, task.source.files.sheet),
+            read_once(path, task.source.files.csv, task.source.files.sheet),
             str(path),
             whole,
             one_language=task.source.per_language,
@@ -56,7 +57,7 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
     if not (BUNDLED / name).is_dir():
         raise UnknownName("bundled data set", name, (folder.name for folder in BUNDLED.iterdir() if folder.is_dir()))
     path, whole = _in_folder(BUNDLED / name, split, task.splits.stratified is not None)
-    return RawTable(read_file(path), f"{name}/{path.name}", whole)
+    return RawTable(read_once(path), f"{name}/{path.name}", whole)
 
 
 def validation_share(task: TaskSpec, lang: str, data_dir: Path | None) -> float | None:
@@ -71,7 +72,7 @@ def validation_share(task: TaskSpec, lang: str, data_dir: Path | None) -> float 
 def _read_data_dir(task: TaskSpec, lang: str, split: Split, data_dir: Path) -> RawTable:
     own = folder_of_language(task, lang, data_dir)
     path, whole = _in_folder(own or data_dir, split, task.splits.stratified is not None)
-    columns = read_file(path, task.source.files.csv if task.source.files is not None else USUAL)
+    columns = read_once(path, task.source.files.csv if task.source.files is not None else USUAL)
     canonical = all(name in columns for name in CANONICAL)
     return RawTable(columns, str(path), whole, canonical, one_language=own is not None)
 

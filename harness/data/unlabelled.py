@@ -47,7 +47,7 @@ def rows_of_file(path: Path, task: TaskSpec, lang: str, text: Sequence[str]) -> 
     columns, others = _in_language(columns, path, task, lang)
     count = len(next(iter(columns.values())))
     raw, places = RawTable(columns, str(path)), list(range(count))
-    texts = row_texts(raw, Columns(text=names), [str(place + 1) for place in places], places)
+    texts = row_texts(raw, Columns(text=names), lambda place: str(place + 1), places)
     kept = [place for place in places if not is_blank(texts[place])]
     if not kept:
         raise DataError(f"{path}: no row has a text.", f"Its text is read from {', '.join(names)}. Name another: --text NAME")

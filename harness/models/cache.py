@@ -32,6 +32,7 @@ class Part:
 
 
 TRAINED, MODELS, EMBEDDINGS, ANSWERS, OVERLAP, PAGE = "trained", "models", "embeddings", "answers", "overlap", "page"
+KNOWN = "known"
 PARTS = {
     TRAINED: Part("trained models", "[0-9a-f]{20}", "trained again when a run needs them"),
     MODELS: Part(
@@ -42,6 +43,11 @@ PARTS = {
     ),
     ANSWERS: Part("outputs of language models, for `bench show`", r".+\.[0-9a-f]{10}\.jsonl", "lost"),
     OVERLAP: Part("counts of duplicate rows", r"[0-9a-f]{64}\.json", "counted again, in seconds to minutes"),
+    KNOWN: Part(
+        "what torch can use here; digests of models",
+        r"torch-[0-9a-f]{20}\.json|sha256-[0-9a-f]{20}\.txt",
+        "found out again, in seconds",
+    ),
     PAGE: Part("the chart library of leaderboard.html", r"vega-.+\.js", "made again, in seconds"),
 }
 MODEL, SCRATCH, ABOUT, LOCK = "model", "scratch", "about.json", "lock"

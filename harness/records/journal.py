@@ -1,22 +1,22 @@
-"""The journal of an unfinished run: one line per batch, with a digest and fsynced, so that a killed run loses no batch."""
+"""The journal of an unfinished run: one line per batch, with a digest and fsynced by a thread, so that a killed run loses only
+what the thread had not written yet."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.core.durable import sync_folder
 from harness.core.errors import RunBusy
-from harness.core.json_files import canonical_json, sealed, unsealed, write_atomically
+from harness.core.json_files import canonical_json, sealed_line, unsealed, write_atomically, write_parts_atomically
 from harness.core.locks import Lock
 from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
 from harness.core.types import Example, Prediction, Status, text_digest
+from harness.records.journal_writer import JournalWriter
 
 log = logging.getLogger("bench")
 
@@ -34,10 +34,10 @@ CutCounts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
-    `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`, `cache_written_tokens`: of
-    `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens of its prompt and answer,
-    for a labelling; a text that several rows have counts for the first of them."""
+    """One batch. `rows`: `rounded`. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts
+    computed together. `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`,
+    `cache_written_tokens`: of `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens
+    of its prompt and answer, for a labelling; a text that several rows have counts for the first of them."""
 
     seconds: float
     prompt_tokens: int
@@ -75,12 +75,12 @@ class JournalEntry:
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl: the prediction, the true label and digests of the text and of the group."""
     group = {} if example.group is None else {"group": text_digest(example.group)}
-    return {**_fields(prediction), "text": text_digest(example.text), **group, "truth": example.label}
+    return {**_fields(rounded(prediction)), "text": text_digest(example.text), **group, "truth": example.label}
 
 
 def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:
     """A line of a labelling: the prediction, a digest of the text, and the tokens of prompt and answer."""
-    found = {**_fields(prediction), "text": text_digest(example.text)}
+    found = {**_fields(rounded(prediction)), "text": text_digest(example.text)}
     return found if tokens is None else {**found, "tokens": list(tokens)}
 
 
@@ -94,12 +94,21 @@ def row_tokens(entries: Iterable[JournalEntry]) -> dict[str, tuple[int, int]]:
     return found
 
 
+def rounded(prediction: Prediction) -> Prediction:
+    """As a record holds it."""
+    if prediction.probabilities is None:
+        return prediction
+    few = tuple([float(f"{p:.{DIGITS}g}") for p in prediction.probabilities])
+    return prediction if few == prediction.probabilities else replace(prediction, probabilities=few)
+
+
 def _fields(prediction: Prediction) -> dict[str, Any]:
+    """Of one that is `rounded`."""
     record: dict[str, Any] = {"id": prediction.id, "label": prediction.label, "status": prediction.status}
     if prediction.reason is not None:
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:
-        record["probabilities"] = [float(f"{p:.{DIGITS}g}") for p in prediction.probabilities]
+        record["probabilities"] = list(prediction.probabilities)
     if prediction.log_p is not None:
         record["log_p"] = prediction.log_p  # not rounded: a resumed run must decide on the same labels
     return record
@@ -117,13 +126,21 @@ def prediction_from(record: Mapping[str, Any]) -> Prediction:
     )
 
 
-@dataclass(frozen=True)
 class Journal:
-    """The open journal of a run. `answers`: the file for a language model's answers, on this machine only."""
+    """The open journal of a run. A thread writes it; `flush` and all that reads wait for the thread."""
 
-    folder: Path
-    answers: Path
-    lock: Lock
+    def __init__(self, folder: Path, answers: Path, lock: Lock) -> None:
+        """`answers`: the file for a language model's answers, on this machine only."""
+        self.folder, self.answers, self._lock = folder, answers, lock
+        self._writer = JournalWriter(folder / JOURNAL, answers)
+
+    def flush(self) -> None:
+        """Wait until all batches are on the disk. Raises `OSError` if one could not be written."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Raises `OSError` if a batch could not be written."""
+        self._writer.close()
 
     @property
     def scratch(self) -> Path:
@@ -131,43 +148,41 @@ class Journal:
         return self.folder / SCRATCH
 
     def entries(self) -> list[JournalEntry]:
+        self._writer.flush()
         return read_journal(self.folder / JOURNAL)
 
     def clear(self) -> None:
+        self._writer.flush()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.answers.unlink(missing_ok=True)
 
-    def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write a batch to disk. Raises `RunBusy` if another process has taken the run over."""
-        if self.lock.is_lost():
+    def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> JournalEntry:
+        """Have a batch written; returns it as it will be read. Raises `RunBusy` if another process has taken the run over, and
+        `OSError` if an earlier batch could not be written."""
+        if self._lock.is_lost():
             name = self.folder.name.removesuffix(".partial")
             raise RunBusy(f"Another process has taken over the run {name}: this one did not respond.", "Wait for it.")
-        if answers:
-            self.answers.parent.mkdir(parents=True, exist_ok=True)
-            with self.answers.open("a", encoding="utf-8") as file:
-                file.writelines(canonical_json(answer) + "\n" for answer in answers)
-        path = self.folder / JOURNAL
-        is_new = not path.exists()
-        with path.open("a", encoding="utf-8") as file:
-            file.write(canonical_json(sealed(entry.as_json())) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            sync_folder(self.folder)
+        entry = replace(entry, seconds=round(entry.seconds, 6), rows=tuple(map(rounded, entry.rows)))
+        self._writer.put(sealed_line(entry.as_json()), list(map(canonical_json, answers)))
+        return entry
 
 
 def read_journal(path: Path) -> list[JournalEntry]:
     """The intact lines of a journal; the rows of damaged ones are computed again."""
-    return [] if not path.exists() else [entry for _, entry in _whole_lines(path)]
+    return [entry for _, entry in _whole_lines(path) if entry is not None] if path.exists() else []
 
 
-def _whole_lines(path: Path) -> list[tuple[bytes, JournalEntry]]:
-    found = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: an incomplete line
-        with suppress(ValueError, LookupError, TypeError, AttributeError):
-            found.append((line, _entry(line)))
-    return found
+def _whole_lines(path: Path) -> Iterator[tuple[bytes, JournalEntry | None]]:
+    """The lines of a journal with their entries, None of a damaged one. An incomplete last line is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            entry = None
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
+                entry = _entry(line)
+            yield line, entry
 
 
 def _entry(line: bytes) -> JournalEntry:
@@ -184,15 +199,16 @@ def drop_damaged_lines(path: Path, name: str) -> None:
     """Remove damaged lines before new ones are appended."""
     if not path.exists():
         return
-    content, whole = path.read_bytes(), _whole_lines(path)
-    damaged = content.count(b"\n") - len(whole)
+    damaged = rows = size = 0
+    for line, entry in _whole_lines(path):
+        damaged += entry is None
+        rows += 0 if entry is None else len(entry.rows)
+        size += len(line)
     if damaged:
-        rows = sum(len(entry.rows) for _, entry in whole)
         lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
         log.warning("%s: %s of its journal left out: those rows are predicted again, %d are kept.", name, lines, rows)
-    kept = b"".join(line + b"\n" for line, _ in whole)
-    if kept != content:
-        write_atomically(path, kept)
+    if damaged or size < path.stat().st_size:
+        write_parts_atomically(path, (line for line, entry in _whole_lines(path) if entry is not None))
 
 
 def drop_partial_line(path: Path) -> None:

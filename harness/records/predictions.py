@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
@@ -30,9 +31,12 @@ def read_predictions(store: Store, run_id: str) -> Predictions:
     """Raises `DamagedRecord` for a record that is damaged or missing."""
     record = store.record(run_id)
     store.check_predictions(run_id, record.digests)
-    (table,) = read_tables([store.root / run_id / PREDICTIONS], schema_of(record.identity.label_kind))
+    tables = read_tables([store.root / run_id / PREDICTIONS], schema_of(record.identity.label_kind))
+    table = next(tables)
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    del table  # each column is freed once it is an array
     with damage_named(store.root / run_id / PREDICTIONS):
-        return _columns(record.identity, table.sort_by("id").combine_chunks(), run_id)
+        return _arrays(record.identity, columns, run_id)
 
 
 def predictions_of(store: Store, entry: Entry) -> Predictions:
@@ -110,12 +114,14 @@ def _parsed(source: Any, schema: Any) -> Any:
     return json.read_json(source, parse_options=options)
 
 
-def _check(table: Any, labels: LabelSpace) -> None:
+def _check(table: Mapping[str, Any], labels: LabelSpace) -> None:
     """Raises `ValueError` for what no run writes."""
     import pyarrow.compute as pc
 
     k, statuses = len(labels), {str(status) for status in Status}
-    if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
+    ids = table["id"]  # sorted
+    twice = pc.any(pc.equal(ids[1:], ids[: len(ids) - 1])).as_py()
+    if ids.null_count or table["truth"].null_count or twice:
         raise ValueError("a row has no id or no true label, or an id occurs twice")
     if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
         raise ValueError("a row has an unknown status")
@@ -128,23 +134,38 @@ def _check(table: Any, labels: LabelSpace) -> None:
             raise ValueError(f"a {name} is not one of the {k} labels")
 
 
-def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:
+def _arrays(identity: Identity, columns: dict[str, Any], run_id: str) -> Predictions:
+    """Of the columns of a table, which are taken out one by one."""
+    import pyarrow.compute as pc
+
     labels = identity.label_space
+    order = pc.sort_indices(columns["id"])
+    table = {name: columns.pop(name).take(order).combine_chunks() for name in list(columns)}
     _check(table, labels)
-    answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
+    answered = pc.equal(table["status"], str(Status.OK)).to_numpy(zero_copy_only=False)
     if labels.kind is LabelKind.MULTILABEL:
-        truth, given = (indicators(table[name].combine_chunks(), len(labels)) for name in ("truth", "label"))
+        truth, given = (indicators(table[name], len(labels)) for name in ("truth", "label"))
         wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels if none is right, else none
         answers = np.where(answered[:, None], given, wrong)
     else:
-        truth = table["truth"].to_numpy().astype(np.int64)
-        answers = table["label"].fill_null(len(labels)).to_numpy().astype(np.int64)
+        truth = table["truth"].to_numpy()
+        answers = table["label"].fill_null(len(labels)).to_numpy().copy()
         answers[~answered] = len(labels)
-    probabilities = _probabilities(table["probabilities"], answered, labels)
-    ids = table["id"].to_numpy(zero_copy_only=False)
-    texts = None if table["text"].null_count else table["text"].to_numpy(zero_copy_only=False)
-    groups = None if table["group"].null_count else table["group"].to_numpy(zero_copy_only=False)
+    probabilities = _probabilities(table.pop("probabilities"), answered, labels)
+    texts = None if table["text"].null_count else _bytes_of(table.pop("text"))
+    groups = None if table["group"].null_count else table.pop("group").to_numpy(zero_copy_only=False)
+    ids = table.pop("id").to_numpy(zero_copy_only=False)
     return Predictions(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts, groups)
+
+
+def _bytes_of(texts: Any) -> NDArray[np.bytes_]:
+    """Of an array of texts of one length without a copy as Python's objects, which take four times the memory."""
+    import pyarrow.compute as pc
+
+    sizes = pc.unique(pc.binary_length(texts)).to_pylist()
+    if len(sizes) != 1 or not sizes[0]:
+        return np.array([text.encode() for text in texts.to_pylist()], dtype=np.bytes_)
+    return np.frombuffer(texts.buffers()[2], f"S{sizes[0]}", len(texts), texts.offset * sizes[0]).copy()
 
 
 def indicators(lists: Any, k: int) -> IntArray:
@@ -155,8 +176,7 @@ def indicators(lists: Any, k: int) -> IntArray:
     return found
 
 
-def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> FloatArray | None:
-    lists = column.combine_chunks()
+def _probabilities(lists: Any, answered: BoolArray, labels: LabelSpace) -> FloatArray | None:
     given = lists.is_valid().to_numpy(zero_copy_only=False)
     if not answered.any() or not given[answered].all():
         return None

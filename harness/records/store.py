@@ -22,8 +22,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,15 @@ from harness.core.cache_folder import cache_dir
 from harness.core.durable import commit, file_sha256, set_aside
 from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut
-from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
+from harness.core.json_files import (
+    canonical_bytes,
+    canonical_json,
+    digest,
+    parse_object,
+    pretty_json,
+    write_atomically,
+    write_parts_atomically,
+)
 from harness.core.locks import Busy, held
 from harness.core.record import Metrics, RunRecord, read_part
 from harness.records.journal import JOURNAL, SCRATCH, Journal, drop_damaged_lines, drop_partial_line
@@ -170,19 +178,21 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 drop_damaged_lines(folder / JOURNAL, name)
                 drop_partial_line(self.answers_file(name))
-                yield Journal(folder, self.answers_file(name), lock)
+                with closing(Journal(folder, self.answers_file(name), lock)) as journal:
+                    yield journal
         except Busy as error:
             hint = "Wait for it, or stop it. The lock of a machine that is down expires after two minutes."
             raise RunBusy(f"{error} is working on the run {name}.", hint) from error
 
-    def finish(self, record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Turn the open journal of a run into its finished record, in one rename. `rows`: the lines of predictions.jsonl."""
+    def finish(self, record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Turn the open journal of a run into its finished record, in one rename. `rows`: the lines of predictions.jsonl, which
+        are written one after the other."""
         name = record.run_id
         partial, final = self.root / f"{name}.partial", self.root / name
-        predictions, values = "".join(canonical_json(row) + "\n" for row in rows), pretty_json(record.metrics.as_json())
-        write_atomically(partial / PREDICTIONS, predictions)
+        values = pretty_json(record.metrics.as_json())
+        predictions = write_parts_atomically(partial / PREDICTIONS, (canonical_bytes(row) + b"\n" for row in rows))
         write_atomically(partial / METRICS, values)
-        digests = {PREDICTIONS: _sha256(predictions.encode()), METRICS: _sha256(values.encode())}
+        digests = {PREDICTIONS: predictions, METRICS: _sha256(values.encode())}
         write_atomically(partial / MANIFEST, pretty_json(_with_digests(record.manifest(), digests)))
         shutil.rmtree(partial / SCRATCH, ignore_errors=True)  # all rows are in the journal
         for left in partial.glob("*.tmp"):  # of a write that was killed

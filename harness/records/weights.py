@@ -7,6 +7,7 @@ from harness.models.packaged import PACKAGED, PackagedModel
 
 SHORT = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 LONG = {short: name for name, short in SHORT.items()}
+RUNTIMES = {"onnx": "float32", "onnx-int8": "int8"}
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -34,8 +35,10 @@ def facts_of(record: RunRecord) -> CheckpointFacts:
 def used_precision(record: RunRecord) -> str | None:
     """Of the weights in the prediction pass: `float32`, `nf4`, `int8`. Of weights that stay quantized, of the computation."""
     backend = record.identity.backend
-    if backend.predict_options.get("runtime") == "onnx-int8":
-        return "int8"
+    asked = backend.predict_options.get("runtime")
+    runtime = asked if record.runtime is None else record.runtime.runtime  # `auto` is asked for, and one of them used
+    if runtime in RUNTIMES:
+        return RUNTIMES[runtime]
     quantization = str(backend.options.get("quantization") or "none")
     method = (facts_of(record).stored or "").partition("(")[2].rstrip(")")
     reads_as_stored = method and quantization.startswith(method)  # vLLM's awq_marlin reads weights of awq

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, groupby, islice
+from operator import attrgetter
 
 from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf, ZeroShot
 from harness.core.types import Decoding, Example
@@ -22,7 +24,7 @@ SAMPLE = 16
 class Item:
     """A text, all rows that have it, and, once encoded, its form for the engine (of a language model: the prompt)."""
 
-    rows: list[Example]
+    rows: Sequence[Example]
     form: Encoded | None = None
 
     @property
@@ -37,10 +39,20 @@ class Item:
 
 def distinct(rows: Sequence[Example]) -> list[Item]:
     """One item per text, longest first: little padding, and out-of-memory errors come early."""
-    by_text: dict[str, list[Example]] = {}
-    for row in rows:
-        by_text.setdefault(row.text, []).append(row)
-    return [Item(by_text[text]) for text in sorted(by_text, key=lambda text: (-len(text), text))]
+    return list(_items(rows))
+
+
+def _items(rows: Sequence[Example]) -> Iterator[Item]:
+    """Those of `distinct`, made one after the other: of a million rows all of them would take 100 MB."""
+    text = attrgetter("text")
+    ordered = sorted(sorted(rows, key=text), key=lambda row: len(row.text), reverse=True)
+    return (Item(tuple(same)) for _, same in groupby(ordered, key=text))
+
+
+def shortest(rows: Sequence[Example]) -> Item:
+    """The last one of `distinct`, without the others."""
+    text = max((row.text for row in rows), key=lambda text: (-len(text), text))
+    return Item([row for row in rows if row.text == text])
 
 
 def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
@@ -49,12 +61,15 @@ def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
     prompted = isinstance(plan.engine, LanguageModel)
     # the tokens of a prompt include its choices
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
-    items = distinct(plan.rows)
-    if all(_is_done(item, done) for item in items):
+    if all(row.id in done for row in plan.rows):
         return
-    if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning and len(items) > 1:
-        plan.engine.share([item.encoded for item in encode(plan, _sample(items))])
-    yield from _batches(plan.engine, items, lambda items: encode(plan, items), new_tokens, done)
+    items = _items(plan.rows)
+    if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning:
+        known = list(items)
+        if len(known) > 1:
+            plan.engine.share([item.encoded for item in encode(plan, _sample(known))])
+        items = iter(known)
+    yield from _batches(plan.engine, items, lambda some: encode(plan, some), new_tokens, done)
 
 
 def _sample(items: Sequence[Item]) -> list[Item]:
@@ -65,21 +80,19 @@ def _sample(items: Sequence[Item]) -> list[Item]:
 
 def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Item]]:
     """All rows, for a classifier without a plan."""
-    return _batches(engine, distinct(rows), lambda items: _encoded(engine, items), 0, ())
+    return _batches(engine, _items(rows), lambda items: _encoded(engine, items), 0, ())
 
 
 def _batches(
-    engine: Engine, items: list[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
+    engine: Engine, items: Iterator[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
 ) -> Iterator[list[Item]]:
-    size = engine.batch_size() if engine.batch_api() else WINDOW
-    windows = [items[start : start + size] for start in range(0, len(items), size)]
-    windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
-    if not windows:
+    windows = _windows(items, engine.batch_size() if engine.batch_api() else WINDOW, done)
+    if (first := next(windows, None)) is None:
         return
     pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
     try:
-        ready = pool.submit(encoder, windows[0])
-        for following in [*windows[1:], []]:
+        ready = pool.submit(encoder, first)
+        for following in chain(windows, [[]]):
             current, ready = ready.result(), pool.submit(encoder, following)
             for batch in by_tokens(current, engine.batch_size(), engine.batch_tokens(), new_tokens, engine.cache_tokens()):
                 pending = [item for item in batch if not _is_done(item, done)]
@@ -89,6 +102,13 @@ def _batches(
         # Not waited for: a generator that was left may be closed by the garbage collector, in a thread that is just starting
         # or ending, and joining another one there can wait for ever.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _windows(items: Iterator[Item], size: int, done: Collection[str]) -> Iterator[list[Item]]:
+    """`size` items each, unless all of them are done."""
+    while window := list(islice(items, size)):
+        if not all(_is_done(item, done) for item in window):
+            yield window
 
 
 def _is_done(item: Item, done: Collection[str]) -> bool:
@@ -111,6 +131,16 @@ def _encoded(engine: Classifier | ZeroShot, items: Sequence[Item]) -> list[Item]
 
 def _with_forms(items: Sequence[Item], forms: Sequence[Encoded]) -> list[Item]:
     return [Item(item.rows, form) for item, form in zip(items, forms, strict=True)]
+
+
+def longest_prompt(plan: Plan, extra: Sequence[Item], on_progress: Callable[[int, int], None]) -> int:
+    """Tokens of the longest prompt of the run, or of `extra` inputs, with room for its answer. Reads all texts."""
+    items = [*extra, *distinct(plan.rows)]
+    most = 0
+    for start in range(0, len(items), WINDOW):
+        on_progress(start, len(items))
+        most = max(most, *(item.encoded.tokens for item in encode(plan, items[start : start + WINDOW])))
+    return most + most_new_tokens(plan)
 
 
 def choices(plan: Plan) -> Allowed | None:

@@ -51,9 +51,20 @@ def _with_zeros(log_p: FloatArray) -> FloatArray:
 def decide(probabilities: Sequence[float], decision: Decision) -> int:
     """The label index: the likeliest (of equal ones the lowest); or the expected value, the sum of k p(k), rounded half up; or
     the median, the lowest k with p(0) + ... + p(k) >= 1/2 (the rule of CORAL and CORN)."""
+    return decide_all(np.asarray(probabilities, dtype=np.float64)[None], decision)[0]
+
+
+def decide_all(probabilities: FloatArray, decision: Decision) -> list[int]:
+    """The label index of each row, as `decide` finds it; shape (n, k)."""
+    labels: list[int]
     if decision is Decision.EXPECTED:
-        return int(np.floor(np.dot(np.arange(len(probabilities)), probabilities) + 0.5))
+        # row by row: a product of matrices may add in another order, and round another way
+        ranks = np.arange(probabilities.shape[1])
+        return [int(np.floor(np.dot(ranks, row) + 0.5)) for row in probabilities]
     if decision is Decision.MEDIAN:
         # with a tolerance for rounding
-        return int(np.argmax(np.cumsum(probabilities) >= np.sum(probabilities) / 2 - 1e-9))
-    return int(np.argmax(probabilities))
+        reached = np.cumsum(probabilities, axis=1) >= probabilities.sum(axis=1, keepdims=True) / 2 - 1e-9
+        labels = np.argmax(reached, axis=1).tolist()
+    else:
+        labels = np.argmax(probabilities, axis=1).tolist()
+    return labels

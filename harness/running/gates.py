@@ -241,7 +241,7 @@ def one_label(plan: Plan, predictions: Sequence[Prediction], steps: int | None =
     """Empty for `majority`, which always gives one label, and for few texts. `steps`: of the training.
 
     A trained model is also warned of where it gives other labels far more seldom than its training rows have them."""
-    if plan.identity.backend.is_majority or len(distinct(plan.rows)) < DISTINCT:
+    if plan.identity.backend.is_majority or len({row.text for row in plan.rows}) < DISTINCT:
         return []
     labels = [prediction.label for prediction in predictions if prediction.label is not None]
     if not labels:

@@ -2,78 +2,107 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from harness.core.cache_folder import cache_dir
-from harness.core.json_files import digest, sealed, unsealed, write_atomically
+from harness.core.json_files import digest, read_sealed, write_sealed
 from harness.core.locks import held
+from harness.core.progress_events import OnProgress
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
-from harness.data.duplicates import THRESHOLD, Duplicate, counted, find_duplicates
+from harness.data.duplicates import MANY, THRESHOLD, Twins, twins_among
+from harness.data.search_process import DuplicateSearch
 from harness.running.plan import Plan
 
-VERSION = 2
-"""Raised when a change to `harness.data.duplicates` changes its results: cached ones are then computed again. 2: one place."""
+VERSION = 3
+"""Raised when a change to `harness.data.duplicates` changes its results: cached ones are then computed again. 2: one place;
+3: near ones of many rows, too."""
 
 MOST_IDS = 20
-MOST_PAIRS = 2_000_000_000
-"""Above this number of pairs the search for near duplicates may take more than two minutes; a record then has null for them."""
+_ITSELF = "itself"
 
 
-def overlap_of(plan: Plan) -> Overlap:
-    """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows.
+class DuplicatesOf:
+    """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows. The search of many rows
+    begins at once, in another process: the result is needed for the record alone. `close` ends it."""
 
-    `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups` those
-    whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or `shots`,
-    and for `itself`, the run's other rows. `near` is None if there are more than `MOST_PAIRS` pairs to compare.
-    """
-    train, prompt = plan.identity.train, plan.identity.prompt
-    shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
-    path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity.rows, *shown])}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with held(path.with_suffix(".lock"), wait=True):
-        try:
-            return Overlap.model_validate(unsealed(path.read_bytes())[0])
-        except (OSError, ValueError):  # not there, or damaged
-            found = _overlap(plan)
-            write_atomically(path, json.dumps(sealed(found.as_json())))
-    return found
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        train, prompt = plan.identity.train, plan.identity.prompt
+        shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
+        self._path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity.rows, *shown])}.json"
+        texts = sum(map(len, _parts(plan).values())) + len(plan.rows)
+        self._search = None if texts < MANY or self._cached() is not None else DuplicateSearch(*_texts(plan))
+
+    def overlap(self) -> Overlap:
+        """`exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups`
+        those whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or
+        `shots`, and for `itself`, the run's other rows. Raises `RunError`."""
+        if self._search is not None:
+            return self._kept(self._search.result())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self._path.with_suffix(".lock"), wait=True):
+            return self._cached() or self._kept(twins_among(*_texts(self._plan)))
+
+    def noted(self, on_progress: OnProgress) -> OnProgress:
+        """Tells how far the search is, too, beside the progress of the predictions."""
+
+        def told(phase: str, done: int, total: int, note: str) -> None:
+            share = "" if self._search is None or phase != "predict" else f"duplicates {self._search.share:.0%}"
+            on_progress(phase, done, total, ", ".join(filter(None, [note, share])))
+
+        return told
+
+    def close(self) -> None:
+        if self._search is not None:
+            self._search.close()
+
+    def _cached(self) -> Overlap | None:
+        with suppress(ValueError):  # not there, or of another version
+            return Overlap.model_validate(read_sealed(self._path))
+        return None
+
+    def _kept(self, twins: Mapping[str, Twins]) -> Overlap:
+        found = _overlap(self._plan, twins)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(self._path, found.as_json())
+        return found
 
 
-def _overlap(plan: Plan) -> Overlap:
-    parts: dict[str, Sequence[Example]] = {}
+def _parts(plan: Plan) -> dict[str, Sequence[Example]]:
+    """The rows that the model learned from or was shown."""
     if plan.training is not None:
-        parts = {"train": plan.training.train, "validation": plan.training.validation}
-    elif plan.prompt is not None:
-        parts = {"shots": plan.prompt.candidates}
-    texts = [row.text for row in plan.rows]
-    found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
+        return {"train": plan.training.train, "validation": plan.training.validation}
+    return {} if plan.prompt is None else {"shots": plan.prompt.candidates}
+
+
+def _texts(plan: Plan) -> tuple[list[str], dict[str, list[str] | None]]:
+    """What is searched: the run's texts, and those that they are compared with."""
+    parts: dict[str, list[str] | None] = {name: [row.text for row in rows] for name, rows in _parts(plan).items()}
+    return [row.text for row in plan.rows], {**parts, _ITSELF: None}
+
+
+def _overlap(plan: Plan, twins: Mapping[str, Twins]) -> Overlap:
+    parts = _parts(plan)
     groups = {name: _shared_groups(plan.rows, rows) for name, rows in parts.items()}
-    by = {name: OverlapCount(rows=len(parts[name]), **_counts(*found[name]), **groups[name]) for name in parts}
+    by = {name: OverlapCount(rows=len(rows), **_counts(twins[name]), **groups[name]) for name, rows in parts.items()}
     learned = next((name for name in ("train", "shots") if name in parts), "")
-    twins = found.get(learned, ([], True))
+    found = twins.get(learned, Twins(0, 0, []))
     return Overlap(
         threshold=THRESHOLD,
-        **_counts(*twins),
+        **_counts(found),
         **groups.get(learned, {}),
-        ids=sorted(plan.rows[twin.row].id for twin in twins[0])[:MOST_IDS],
-        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_duplicates(texts)))},
+        ids=sorted(plan.rows[row].id for row in found.rows)[:MOST_IDS],
+        by={**by, _ITSELF: OverlapCount(rows=len(plan.rows), **_counts(twins[_ITSELF]))},
     )
 
 
-def _duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
-    """The duplicates, and whether near ones were searched for."""
-    near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
-    return find_duplicates(texts, others, near=near), near
+def _counts(twins: Twins) -> dict[str, int]:
+    return {"exact": twins.exact, "near": twins.near}
 
 
 def _shared_groups(rows: Sequence[Example], others: Sequence[Example]) -> dict[str, int]:
     """How many of `rows` have a group that some of `others` have; empty without groups."""
     groups = {row.group for row in others}
     return {} if any(row.group is None for row in rows) else {"groups": sum(row.group in groups for row in rows)}
-
-
-def _counts(found: Sequence[Duplicate], near: bool) -> dict[str, Any]:
-    return {**counted(found), **({} if near else {"near": None})}

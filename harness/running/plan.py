@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from harness.core.distributed import processes
 from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
 from harness.core.errors import UserError
@@ -99,8 +97,8 @@ class Plan:
 
     @property
     def earlier_run_id(self) -> str | None:
-        """The id that an earlier version gave to this run, if it was another one: `memory_settings` were part of it."""
-        options = to_jsonable_python(self.engine.options.model_dump())  # in Python mode, with these settings as they are
+        """The id that an earlier version gave to this run, if it was another one."""
+        options = self.engine.earlier_options()
         if options == self.identity.backend.options:
             return None
         backend = self.identity.backend.model_copy(update={"options": options})
@@ -144,6 +142,8 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
+    if isinstance(engine, Classifier) and training is not None:
+        engine.expect(len(rows), len(training.validation))
     tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
     chooses = isinstance(engine, Classifier) and engine.chooses_checkpoint
     identity = Identity(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Classifier, Encoded, Engine, Generation, LanguageModel, Scores, ZeroShot
+from harness.core.engine import Classifier, Engine, Generation, LanguageModel, Pending, Scores, ZeroShot, at_once, in_turn
+from harness.core.errors import OutOfMemory
 from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
-from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
+from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide, decide_all
 from harness.running.plan import Plan, PromptPlan
 from harness.running.thresholds import labels_above
 
@@ -36,25 +37,61 @@ class Batch:
 
 def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     """Raises `OutOfMemory` if the batch is too large for the device."""
+    return launch_batch(plan, items)()
+
+
+def launched(plan: Plan, batches: Iterable[list[Item]], ahead: int) -> Iterator[tuple[list[Item], Pending[Batch]]]:
+    """Each batch with what it was launched as; see `in_turn`."""
+    return in_turn(((items, launch_batch(plan, items)) for items in batches), ahead)
+
+
+def launch_batch(plan: Plan, items: Sequence[Item]) -> Pending[Batch]:
+    """`OutOfMemory` is always raised by what is returned, so that earlier batches are not lost."""
+    try:
+        return _launch(plan, items)
+    except OutOfMemory as error:
+        message, hint = error.message, error.hint  # the error itself holds on to what fills the memory
+
+    def fail() -> NoReturn:
+        raise OutOfMemory(message, hint)
+
+    return fail
+
+
+def _launch(plan: Plan, items: Sequence[Item]) -> Pending[Batch]:
+    forms = [item.encoded for item in items]
     if isinstance(plan.engine, Classifier):
-        probabilities = plan.engine.predict([item.encoded for item in items])
-        return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+        given = plan.engine.launch(forms)
+        return lambda: _classified(plan, items, given())
     if isinstance(plan.engine, ZeroShot):
-        return _scores_of(plan.engine, items, plan.engine.score(_prompts(items)), partial(_of_labels, plan))
-    assert isinstance(plan.engine, LanguageModel)
-    assert plan.prompt is not None
-    if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        scores = plan.engine.score(_prompts(items), plan.prompt.parser.choices() or [])
-        return _scores_of(plan.engine, items, scores, _scored)
-    return _generate(plan, plan.engine, plan.prompt, items)
+        return at_once(_scores_of(plan.engine, items, plan.engine.score(forms), partial(_of_labels, plan)))
+    engine, prompt = plan.engine, plan.prompt
+    assert isinstance(engine, LanguageModel)
+    assert prompt is not None
+    if prompt.prompt.spec.decoding is Decoding.SCORE:
+        scores = engine.launch_score(forms, prompt.parser.choices() or [])
+        return lambda: _scores_of(engine, items, scores(), _scored)
+    answers = engine.launch_generate(forms, most_new_tokens(plan), choices(plan))
+    return lambda: _generated(engine, prompt, items, answers())
 
 
-def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Prediction:
-    """The labels of a multilabel task are set in `finalize_predictions`, by the thresholds of the training."""
-    if not np.isfinite(probabilities).all():
-        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # diverged weights, or overflow in half precision
-    label = None if plan.task.labels.kind is LabelKind.MULTILABEL else decide(probabilities, plan.decision)
-    return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
+def _classified(plan: Plan, items: Sequence[Item], probabilities: FloatArray) -> Batch:
+    pairs = [(row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows]
+    return Batch(_decided(plan, [row for row, _ in pairs], np.array([p for _, p in pairs])), [])
+
+
+def _decided(plan: Plan, rows: Sequence[Example], probabilities: FloatArray) -> list[Prediction]:
+    """`probabilities`: shape (rows, labels). The labels of a multilabel task are set in `finalize_predictions`, by the
+    thresholds of the training."""
+    several = plan.task.labels.kind is LabelKind.MULTILABEL
+    labels: Sequence[int | None] = [None] * len(rows) if several else decide_all(probabilities, plan.decision)
+    finite = np.asarray(np.isfinite(probabilities).all(axis=1)).tolist()
+    return [
+        Prediction(row.id, label, probabilities=tuple(given))
+        if fine
+        else Prediction(row.id, None, Status.FAILED, "not_a_number")  # diverged weights, or overflow in half precision
+        for row, label, given, fine in zip(rows, labels, probabilities.tolist(), finite, strict=True)
+    ]
 
 
 def _scores_of(
@@ -74,7 +111,7 @@ def _of_labels(plan: Plan, row: Example, score: Scores) -> Prediction:
     """Of a zero-shot classifier: final but for the labels of a multilabel task, which `finalize_predictions` sets."""
     if score.log_p is None:
         return Prediction(row.id, None, Status.FAILED, score.error)
-    return _decided(plan, row, [float(p) for p in np.exp(score.log_p)])
+    return _decided(plan, [row], np.exp(np.asarray(score.log_p))[None])[0]
 
 
 def _scored(row: Example, score: Scores) -> Prediction:
@@ -118,8 +155,7 @@ def _above(prediction: Prediction, probabilities: Sequence[float], thresholds: S
     return replace(prediction, label=labels_above(probabilities, thresholds))
 
 
-def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequence[Item]) -> Batch:
-    generations = engine.generate(_prompts(items), most_new_tokens(plan), choices(plan))
+def _generated(engine: LanguageModel, prompt: PromptPlan, items: Sequence[Item], generations: Sequence[Generation]) -> Batch:
     pairs = [(row, g) for item, g in zip(items, generations, strict=True) for row in item.rows]
     return Batch(
         [_parsed(row, generation, prompt.parser) for row, generation in pairs],
@@ -138,10 +174,6 @@ def _charged(answers: Sequence[Generation] | Sequence[Scores]) -> ChargedTokens:
 def _row_tokens(items: Sequence[Item], answers: Sequence[Generation | Scores]) -> dict[str, tuple[int, int]]:
     """A text is computed once: its tokens count for the first of its rows."""
     return {item.rows[0].id: (a.prompt_tokens, a.new_tokens) for item, a in zip(items, answers, strict=True)}
-
-
-def _prompts(items: Sequence[Item]) -> list[Encoded]:
-    return [item.encoded for item in items]
 
 
 def _parsed(row: Example, generation: Generation, parser: Parser) -> Prediction:

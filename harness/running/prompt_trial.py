@@ -14,7 +14,7 @@ from harness.core.progress_events import OnProgress
 from harness.core.types import Calibration, Label, Status
 from harness.running.batching import batches
 from harness.running.plan import Plan
-from harness.running.predicting import finalize_predictions, predict_batch
+from harness.running.predicting import finalize_predictions, launched
 from harness.running.runner import EngineSlot
 
 
@@ -52,9 +52,9 @@ def try_prompt(plan: Plan, watch: OnProgress) -> PromptTrial:
     with closing(EngineSlot()) as slot:
         plan, _, _ = slot.ready(plan, watch)
         found, longest = [], 0
-        for batch in batches(plan, ()):
+        for batch, outcome in launched(plan, batches(plan, ()), plan.engine.ahead()):
             longest = max(longest, *(item.encoded.tokens for item in batch))
-            found += predict_batch(plan, batch).predictions
+            found += outcome().predictions
             watch("predict", len(found), len(plan.rows), "")
         assert isinstance(plan.engine, LanguageModel)
         context = plan.engine.context()

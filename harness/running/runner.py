@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from harness.core.engine import Classifier, Engine, LanguageModel, TrainedLanguageModel, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, Pending, TrainedLanguageModel, ZeroShot
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
@@ -31,15 +32,16 @@ from harness.records.journal import (
     done_rows,
     measured_seconds,
     open_rows,
-    prediction_from,
     prediction_record,
+    rounded,
 )
+from harness.records.outcomes import Outcomes
 from harness.records.store import Store
-from harness.running.batching import Item, batches, distinct, encode, most_charged_tokens
+from harness.running.batching import Item, batches, encode, longest_prompt, most_charged_tokens, shortest
 from harness.running.gates import Gates, cut_counts, cut_of
-from harness.running.overlap import overlap_of
+from harness.running.overlap import DuplicatesOf
 from harness.running.plan import Plan
-from harness.running.predicting import Batch, content_free, finalize_predictions, predict_batch
+from harness.running.predicting import Batch, content_free, finalize_predictions, launch_batch, launched, predict_batch
 from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, Trained, ensure_trained
 from harness.specs.backend_specs import shut_down_words
@@ -47,7 +49,6 @@ from harness.specs.costs import Budget, Price
 from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
 
-T = TypeVar("T")
 log = logging.getLogger("bench")
 
 
@@ -80,9 +81,13 @@ class EngineSlot:
     ) -> tuple[Plan, Trained | None, float]:
         """The plan with a loaded engine, its training, and the seconds that loading took."""
         key = _loaded_key(plan)
-        if key == self._key and self._engine is not None:
+        if (
+            key == self._key
+            and self._engine is not None
+            and _has_room(loaded := replace(plan, engine=self._engine), on_progress)
+        ):
             self._engine.reset()
-            return replace(plan, engine=self._engine), self._trained, self._load_seconds
+            return loaded, self._trained, self._load_seconds
         self.close()
         on_progress("load", 0, 0, plan.backend.name)
         started = time.perf_counter()
@@ -93,6 +98,7 @@ class EngineSlot:
             elif isinstance(plan.engine, ZeroShot):
                 plan.engine.load(plan.task.label_space)
             elif isinstance(plan.engine, LanguageModel):
+                _has_room(plan, on_progress)
                 plan.engine.load()
         except OutOfMemory as error:
             self.close()
@@ -111,10 +117,20 @@ class EngineSlot:
         self._key = self._engine = self._trained = None
 
 
+def _has_room(plan: Plan, on_progress: OnProgress) -> bool:
+    """Tell an engine that is sized by its prompts how long they are; whether it has room for them, if it is loaded."""
+    if not isinstance(plan.engine, LanguageModel) or not plan.engine.is_sized():
+        return True
+    extra = content_free(plan) if _is_contextual(plan) else []
+    return plan.engine.make_room(longest_prompt(plan, extra, lambda done, total: on_progress("load", done, total, "lengths")))
+
+
 def _loaded_key(plan: Plan) -> str:
     """Two plans with the same key can use the same loaded engine."""
-    if isinstance(plan.engine, Classifier | TrainedLanguageModel):
-        loaded_for: Any = plan.identity.trained_key
+    if isinstance(plan.engine, Classifier):
+        loaded_for: Any = [plan.identity.trained_key, plan.engine.expected_rows()]
+    elif isinstance(plan.engine, TrainedLanguageModel):
+        loaded_for = plan.identity.trained_key
     elif isinstance(plan.engine, ZeroShot):
         labels = plan.task.label_space
         loaded_for = [labels.kind, labels.described()]
@@ -157,19 +173,29 @@ def run(
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
     # The journal is opened first, so that only one process loads the model.
-    with store.journal(name) as journal, tracked(plan) as finished:
+    with store.journal(name) as journal, tracked(plan) as finished, _uncollected():
         if not force:
             if (found := found_run(store, plan)) is not None:  # another process finished it meanwhile
                 return Result(store.root / found.run_id, found.record, computed=False)
             store.set_aside(name)
-        done = predict_rows(
-            plan, journal, slot, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate
-        )
-        rows = [prediction_record(row, p) for row, p in zip(done.plan.rows, done.predictions, strict=True)]
-        record = _record(done)
-        folder = store.finish(record, rows)
+        with closing(DuplicatesOf(plan)) as twins:
+            told = twins.noted(on_progress)
+            done = predict_rows(plan, journal, slot, told, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
+            record = _record(done, twins)
+        rows = zip(done.plan.rows, done.predictions, strict=True)
+        folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
     return Result(folder, record, computed=True)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Meanwhile the garbage collector leaves out what is there already: visits of a million rows take seconds."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +206,7 @@ class Predicted:
     entries: list[JournalEntry]
     trained: Trained | None
     load_seconds: float
-    predictions: list[Prediction]
+    predictions: Sequence[Prediction]
     gates: Gates
 
 
@@ -204,20 +230,23 @@ def predict_rows(
     plan.engine.use_scratch(journal.scratch)
     gates = Gates(plan, journal.answers, stops=gate)
     gates.before()
-    entries = _predict_all(plan, journal, budget, on_progress, gates)
-    predictions = _predictions(plan, entries, trained)
+    outcomes = Outcomes([row.id for row in plan.rows])
+    entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates)
+    journal.flush()
+    outcomes.complete()
+    predictions = _predictions(plan, entries, outcomes, trained)
     check_measured(plan.run_id, predictions)
     return Predicted(plan, entries, trained, load_seconds, predictions, gates)
 
 
-def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | None) -> list[Prediction]:
+def _predictions(plan: Plan, entries: list[JournalEntry], outcomes: Outcomes, trained: Trained | None) -> Sequence[Prediction]:
     """The prediction of each row with its final label, in the task's order."""
-    by_id = {row.id: row for entry in entries for row in entry.rows}
-    reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
     thresholds = _fixed_thresholds(plan) if trained is None else trained.record.thresholds
-    final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
+    if thresholds is None and not outcomes.has_log_p:
+        return outcomes
+    reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
     # Rounded as in the record, so that the metrics are exactly those of the record.
-    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
+    return list(map(rounded, finalize_predictions(plan, outcomes, reference, thresholds)))
 
 
 def _fixed_thresholds(plan: Plan) -> list[float] | None:
@@ -228,12 +257,12 @@ def _fixed_thresholds(plan: Plan) -> list[float] | None:
 
 
 def _predict_all(
-    plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates
+    plan: Plan, journal: Journal, outcomes: Outcomes, budget: Budget | None, on_progress: OnProgress, gates: Gates
 ) -> list[JournalEntry]:
-    """The journal's entries, once all rows are done."""
+    """The journal's entries, once all rows are done; `outcomes` takes their predictions."""
     total = len(plan.rows)
     on_progress("replay", 0, total, "")
-    entries = journal.entries()
+    entries = [outcomes.take(entry) for entry in journal.entries()]
     for entry in entries:
         gates.see(entry)
     done = done_rows(entries)
@@ -242,27 +271,22 @@ def _predict_all(
         on_progress("warm up", 0, 0, "")
         _warm_up(plan)
     if _is_contextual(plan) and all(entry.content_free is None for entry in entries):
-        _content_free(plan, journal, budget)
+        entries.append(_content_free(plan, journal, budget))
     on_progress("predict", len(done), total, _so_far(unparsed, budget))
-    pending = batches(plan, done)
-    while True:
-        batch, waited = _timed(lambda: next(pending, None))  # until its prompts are encoded
-        if batch is None:
-            entries = journal.entries()
-            check_finished(plan.run_id, entries, total, None)
-            return entries
-        for items, outcome, seconds in _within_budget(plan, batch, budget):
-            entry = _entry(outcome, seconds + waited, batch=len(items), cut=cut_counts(items))
-            if plan.has_truth:  # the tokens of a row are told by a labelling alone
-                entry = replace(entry, row_tokens={})
-            journal.append(entry, outcome.answers)
-            waited = 0.0
-            done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
-            unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
-            on_progress("predict", len(done), total, _so_far(unparsed, budget))
-            if (down := plan.engine.unavailable()) is not None:
-                check_finished(plan.run_id, journal.entries(), total, down)
-            gates.see(entry)
+    for items, outcome, seconds in _computed(plan, batches(plan, done), budget):
+        entry = _entry(outcome, seconds, batch=len(items), cut=cut_counts(items))
+        if plan.has_truth:  # the tokens of a row are told by a labelling alone
+            entry = replace(entry, row_tokens={})
+        entry = journal.append(entry, outcome.answers)
+        entries.append(outcomes.take(entry))
+        done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
+        unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
+        on_progress("predict", len(done), total, _so_far(unparsed, budget))
+        if (down := plan.engine.unavailable()) is not None:
+            check_finished(plan.run_id, entries, total, down)
+        gates.see(entry)
+    check_finished(plan.run_id, entries, total, None)
+    return entries
 
 
 def _so_far(unparsed: int, budget: Budget | None) -> str:
@@ -272,15 +296,15 @@ def _so_far(unparsed: int, budget: Budget | None) -> str:
     )
 
 
-def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
-    parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
+def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> JournalEntry:
+    """The entry of the content-free inputs."""
+    parts = [(outcome, seconds) for _, outcome, seconds in _computed(plan, [content_free(plan)], budget)]
     predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
     charged = sum((outcome.charged for outcome, _ in parts), NOTHING_CHARGED)
     entry = _entry(Batch([], [], charged), sum(seconds for _, seconds in parts), batch=0)
     failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
     if failed is None:
-        journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
-        return
+        return journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
     journal.append(entry)  # its tokens cost money
     problem = f"A content-free input could not be scored: {failed}."
     if any(outcome.ask_again for outcome, _ in parts):
@@ -292,43 +316,66 @@ def _warm_up(plan: Plan) -> None:
     """The shortest text, not timed. A server needs no warm-up and would charge for it."""
     if plan.engine.model_is == "name":
         return
-    predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
+    predict_batch(plan, encode(plan, [shortest(plan.rows)]))
 
 
 def _is_contextual(plan: Plan) -> bool:
     return plan.prompt is not None and plan.prompt.prompt.spec.calibration is Calibration.CONTEXTUAL
 
 
-def _timed(call: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    outcome = call()
-    return outcome, time.perf_counter() - started
+class _Clock:
+    """Seconds that count."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self._since = self._since, time.perf_counter()
+        return self._since - before
+
+    def skip(self) -> None:
+        """What passed since the last lap does not count."""
+        self._since = time.perf_counter()
 
 
-def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iterator[tuple[list[Item], Batch, float]]:
-    """The batch in parts that can't exceed the rest of the budget; each is paid before the next is sent."""
-    price = plan.backend.price
-    if budget is None or price is None:
-        yield from _in_memory(plan, items)
-        return
-    while items:
-        count, most = 0, 0.0
-        for item in items:
-            most += _most_usd(plan, price, item, count)
-            if most > budget.left:
-                break
-            count += 1
-        if count == 0 and budget.spent == 0:
-            raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Raise --max-cost.")
-        if count == 0:
-            raise BudgetReached(
-                f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
-                "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
-            )
-        for part, outcome, seconds in _in_memory(plan, items[:count]):
-            budget.spent += price.charged(outcome.charged)
-            yield part, outcome, seconds
-        items = items[count:]
+def _computed(plan: Plan, batches: Iterable[list[Item]], budget: Budget | None) -> Iterator[tuple[list[Item], Batch, float]]:
+    """What comes of the batches, in their order, and the seconds that it took: also of the waiting for their prompts. What is
+    done with a result counts where further batches are computed meanwhile. With a budget each batch is paid before the next is
+    sent."""
+    ahead, price = plan.engine.ahead(), plan.backend.price
+    if budget is not None and price is not None:
+        ahead, batches = 0, _affordable(plan, price, batches, budget)
+    clock = _Clock()
+    for items, pending in launched(plan, batches, ahead):
+        for part, outcome in _in_memory(plan, items, pending, clock):
+            if budget is not None and price is not None:
+                budget.spent += price.charged(outcome.charged)
+            yield part, outcome, clock.lap()
+            if not ahead:
+                clock.skip()
+
+
+def _affordable(plan: Plan, price: Price, batches: Iterable[list[Item]], budget: Budget) -> Iterator[list[Item]]:
+    """The batches in parts that can't exceed the rest of the budget."""
+    for batch in batches:
+        items = batch
+        while items:
+            count, most = 0, 0.0
+            for item in items:
+                most += _most_usd(plan, price, item, count)
+                if most > budget.left:
+                    break
+                count += 1
+            if count == 0 and budget.spent == 0:
+                raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Raise --max-cost.")
+            if count == 0:
+                raise BudgetReached(
+                    f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
+                    "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
+                )
+            yield items[:count]
+            items = items[count:]
 
 
 def _most_usd(plan: Plan, price: Price, item: Item, position: int) -> float:
@@ -341,20 +388,21 @@ def _most_usd(plan: Plan, price: Price, item: Item, position: int) -> float:
     return price.batch_share * once + (engine.attempts() * once if position < batch_api.direct else 0)
 
 
-def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batch, float]]:
+def _in_memory(plan: Plan, items: list[Item], pending: Pending[Batch], clock: _Clock) -> Iterator[tuple[list[Item], Batch]]:
     """The batch, repeatedly halved if it does not fit in device memory."""
     try:
-        outcome, seconds = _timed(lambda: predict_batch(plan, items))
+        outcome = pending()
     except OutOfMemory as error:
         if len(items) == 1:
             row = items[0].rows[0].id
             raise RunError(f"No memory for a single row ({row}) of {plan.run_id}.", "Use a smaller model.") from error
         half = len(items) // 2
     else:
-        yield items, outcome, seconds
+        yield items, outcome
         return
-    yield from _in_memory(plan, items[:half])
-    yield from _in_memory(plan, items[half:])
+    clock.skip()
+    for part in (items[:half], items[half:]):
+        yield from _in_memory(plan, part, launch_batch(plan, part), clock)
 
 
 def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None = None) -> JournalEntry:
@@ -375,7 +423,7 @@ def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None 
     )
 
 
-def _record(done: Predicted) -> RunRecord:
+def _record(done: Predicted, twins: DuplicatesOf) -> RunRecord:
     plan, trained = done.plan, done.trained
     labelled = None if plan.training is None else plan.training.labelled
     optional: dict[str, Any] = {} if labelled is None else {"labelled": labelled.facts}
@@ -394,7 +442,7 @@ def _record(done: Predicted) -> RunRecord:
         training=None if trained is None else trained.record,
         runtime=None if trained is None else trained.runtime,
         metric_code=code_of(plan.task.metrics),
-        overlap=overlap_of(plan),
+        overlap=twins.overlap(),
         dates=dates_of(plan.task.published, plan.backend.training_cutoff),
         peak_memory_mib=peak_memory(),
         cut=cut,
@@ -451,20 +499,23 @@ def _public_settings(plan: Plan) -> dict[str, Any]:
 def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) -> Timing:
     seconds = measured_seconds(entries)
     batched = any(entry.batched != NO_TOKENS for entry in entries)  # the time of a queue, not of the model
+    settings = dict(plan.engine.speed_settings())
+    left_out = "training and warm-up" if plan.engine.ahead() else "training, warm-up and journal"
     return Timing(
         seconds=None if batched else round(seconds, 3),
         rows_per_second=round(len(plan.rows) / seconds, 3) if seconds and not batched else None,
         counts="not measured: a Batch API answers when it has room"
         if batched
-        else "rendering, tokenization (while it is waited for), the model and parsing; not loading, training, warm-up and "
-        "journal; a text of several rows is computed once",
+        else "rendering, tokenization (while it is waited for), the model and parsing; not loading, "
+        f"{left_out}; a text of several rows is computed once",
         load_seconds=round(load_seconds, 3),
-        distinct_texts=len(distinct(plan.rows)),
+        distinct_texts=len({row.text for row in plan.rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
         smallest_batch=min((entry.batch for entry in entries if entry.rows), default=0),
         sorted_by_length=True,
         load_average=load_average(),
+        **({"settings": settings} if settings else {}),
     )
 
 

@@ -42,7 +42,7 @@ from harness.records.latency import (
 from harness.running.batching import Item, batches, distinct, encode, most_charged_tokens
 from harness.running.latency import Seconds, arrivals, figures
 from harness.running.plan import Plan
-from harness.running.predicting import Batch, predict_batch
+from harness.running.predicting import Batch, launched, predict_batch
 from harness.running.runner import EngineSlot
 from harness.specs.costs import Budget
 
@@ -89,8 +89,8 @@ class _Stopwatch:
         """Seconds for all rows in the batches of a run, and the number of batches. Raises `OutOfMemory`."""
         self.warm_up([distinct(self.plan.rows)[:WARM_UP]])
         started, count, failed = self.clock(), 0, 0
-        for batch in batches(self.plan, ()):
-            failed += self._take(predict_batch(self.plan, batch))
+        for _, outcome in launched(self.plan, batches(self.plan, ()), self.plan.engine.ahead()):
+            failed += self._take(outcome())
             count += 1
         seconds = self.clock() - started
         self.check(failed, len(self.plan.rows))

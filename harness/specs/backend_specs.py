@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from datetime import date
-from importlib.metadata import entry_points
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,12 @@ from harness.specs.yamlspec import Spec, load_yaml_spec, validate_options
 
 if TYPE_CHECKING:
     from harness.core.engine import Engine
+
+
+@cache
+def entry_points(*, group: str) -> metadata.EntryPoints:
+    """What is installed does not change during a command, and each look at all distributions takes 10 ms or more."""
+    return metadata.entry_points(group=group)
 
 
 class BackendSpec(Spec):

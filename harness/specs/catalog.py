@@ -7,21 +7,21 @@ leaderboard could not distinguish them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from harness.core.errors import UnknownName, UserError
-from harness.specs.backend_specs import BackendSpec, engine_class, load_backend
+from harness.specs.backend_specs import BackendSpec, engine_class, entry_points, load_backend
 from harness.specs.prices import Prices, load_prices
 from harness.specs.prompts import Prompt, load_prompt, require_same_kind
 from harness.specs.recipes import Recipe, load_recipe
 from harness.specs.reported import Reported, load_reported
 from harness.specs.tasks import TaskSpec, load_task
 
+S = TypeVar("S")
 Kind = Literal["task", "prompt", "backend", "recipe", "reported"]
 _FOLDERS: dict[Kind, str] = {
     "task": "tasks",
@@ -101,8 +101,22 @@ class Catalog:
             raise UnknownName(kind, name, self.names(kind))
         return files[name]
 
+    @cached_property
+    def _known(self) -> dict[Path, tuple[tuple[int, ...], Any]]:
+        """What was read of a file, with the file's state then."""
+        return {}
+
+    def _read(self, load: Callable[[Path], S], file: Path) -> S:
+        """What `load` makes of the file: read again only where it was changed. A command asks dozens of times."""
+        about = file.stat()
+        state = (about.st_mtime_ns, about.st_size, about.st_ino)
+        if self._known.get(file, ((), None))[0] != state:
+            self._known[file] = (state, load(file))
+        found: S = self._known[file][1]
+        return found
+
     def task(self, name: str) -> TaskSpec:
-        return load_task(self._file("task", name))
+        return self._read(load_task, self._file("task", name))
 
     @cached_property
     def prices(self) -> Prices:
@@ -111,7 +125,7 @@ class Catalog:
 
     def backend(self, name: str) -> BackendSpec:
         """The backend; for a server with the price of its model, if known."""
-        spec = load_backend(self._file("backend", name))
+        spec = self._read(load_backend, self._file("backend", name))
         return self.prices.filled(spec) if _is_server(spec) else spec
 
     def recipe(self, name: str) -> Recipe:

@@ -23,13 +23,15 @@ moving one answer to the far end can raise them), and perhaps in a metric of `ev
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from harness.core.arrays import FloatArray, IntArray
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import DataError, UserError
 from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
@@ -50,7 +52,6 @@ from harness.statistics.row_means import distances, known_metrics
 from harness.statistics.row_means import one_hot as one_hot_labels
 from harness.statistics.temperature import unrounded
 
-Pairs = list[tuple[Example, Prediction]]
 Values = dict[str, Estimate]
 OfCounts = dict[str, tuple[float, intervals.Statistic]]
 CalibrationBin = dict[str, float]
@@ -100,6 +101,21 @@ def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
     return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Examples and predictions as arrays, sorted by id. `truth` and `given`: label indices, k for no answer; of a multilabel
+    task 0 or 1 for each label, shape (n, k). `probabilities`: shape (n, k), 1/k in rows without an answer; None unless all
+    answered rows have them."""
+
+    truth: IntArray
+    given: IntArray
+    answered: BoolArray
+    probabilities: FloatArray | None
+    clusters: IntArray | None
+    statuses: Counter[Status]
+    reasons: Counter[str]
+
+
 class _Scores(TypedDict):
     """What the functions below fill in, before it becomes `Metrics`."""
 
@@ -129,25 +145,22 @@ def evaluate_predictions(
     if threshold is not None and not (labels.kind is LabelKind.ORDINAL and 0 <= threshold < len(labels) - 1):
         hint = f"Only an ordinal task has one; with {len(labels)} labels, from 0 to {len(labels) - 2}."
         raise UserError(f"The threshold {threshold} does not fit this {labels.kind} task.", hint)
-    pairs = _pair(examples, predictions, labels)
-    clusters = numbered([example.group for example, _ in pairs])
-    statuses = Counter(p.status for _, p in pairs)
-    parsed = np.array([p.status is Status.OK for _, p in pairs])
-    scores: _Scores = {"values": {"parse_rate": share(parsed, clusters)}, "per_class": []}
+    rows = _paired(examples, predictions, labels)
+    clusters = rows.clusters
+    scores: _Scores = {"values": {"parse_rate": share(rows.answered, clusters)}, "per_class": []}
     if labels.kind is LabelKind.MULTILABEL:
-        references, answers = _score_multilabel(scores, pairs, labels, clusters)
+        references, answers = _score_multilabel(scores, rows, labels)
     else:
-        references, answers = _score_single(scores, pairs, labels, threshold, clusters)
+        references, answers = _score_single(scores, rows, labels, threshold)
     for name in extra_metrics:
         scores["values"].update(extra_metric(name, answers, references))
     support = [label["support"] for label in scores["per_class"]]
     scores["values"] = {name: with_reason(name, found, support, clusters) for name, found in scores["values"].items()}
-    reasons = Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK)
-    counts = {"n": len(pairs), **{str(status): statuses[status] for status in Status}}
+    counts = {"n": len(rows.truth), **{str(status): rows.statuses[status] for status in Status}}
     if clusters is not None:
         counts["groups"] = group_count(clusters)
     return Metrics.model_validate(
-        {**counts, "reasons": dict(sorted(reasons.items())), "headline": headline_of(labels.kind, rank_by), **scores}
+        {**counts, "reasons": dict(sorted(rows.reasons.items())), "headline": headline_of(labels.kind, rank_by), **scores}
     )
 
 
@@ -160,46 +173,119 @@ def with_reason(name: str, estimate: Estimate, support: Sequence[int], clusters:
     return Estimate(value=estimate.value, low=None, high=None, method=None, reason=reason)
 
 
-def _pair(examples: Sequence[Example], predictions: Sequence[Prediction], labels: LabelSpace) -> Pairs:
+def _paired(examples: Sequence[Example], predictions: Sequence[Prediction], labels: LabelSpace) -> _Rows:
     """Sorted by id, so that no number depends on the order of the rows, not even in its last bit."""
     if not examples:
         raise DataError("There are no rows to score.")
-    if len(labels) < 2 and labels.kind is not LabelKind.MULTILABEL:
-        raise DataError(f"A {labels.kind} task with {len(labels)} labels can't be scored.", "It needs at least two labels.")
-    for what, ids in (("examples", [e.id for e in examples]), ("predictions", [p.id for p in predictions])):
-        row, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
-        if count > 1:
-            raise DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
-    by_id = {p.id: p for p in predictions}
-    for row in sorted({e.id for e in examples} ^ by_id.keys())[:1]:
-        side = "examples" if row in by_id else "predictions"
-        raise DataError(f"The {side} have no row {row!r}.", "Score predictions against the rows that they were made for.")
-    pairs = [(e, by_id[e.id]) for e in sorted(examples, key=lambda e: e.id)]
-    for example, prediction in pairs:
-        _check_label(example.label, labels, f"The example {example.id!r}")
+    k, several = len(labels), labels.kind is LabelKind.MULTILABEL
+    if k < 2 and not several:
+        raise DataError(f"A {labels.kind} task with {k} labels can't be scored.", "It needs at least two labels.")
+    examples = sorted(examples, key=lambda example: example.id)
+    for example in examples:
+        _check_label(example.label, labels, "The example", example.id)
+    ids: list[str] = []  # of the predictions, in their order, as are the lists below
+    answers: list[Label | None] = []
+    given = _Given(labels)
+    statuses: Counter[Status] = Counter()
+    reasons: Counter[str] = Counter()
+    for prediction in predictions:
+        ids.append(prediction.id)
+        statuses[prediction.status] += 1
         if prediction.status is Status.OK:
-            _check_label(prediction.label, labels, f"The prediction {prediction.id!r}")
-    return pairs
+            _check_label(prediction.label, labels, "The prediction", prediction.id)
+            answers.append(prediction.label)
+            given.add(prediction)
+        else:
+            reasons[prediction.reason or str(prediction.status)] += 1
+            answers.append(None)
+    order = np.argsort(_places(examples, ids))
+    answered = np.array([answer is not None for answer in answers])
+    probabilities = given.of_all(answered, ids)
+    return _Rows(
+        truth=label_array([example.label for example in examples], labels),
+        given=label_array(answers, labels)[order],
+        answered=answered[order],
+        probabilities=None if probabilities is None else probabilities[order],
+        clusters=numbered([example.group for example in examples]),
+        statuses=statuses,
+        reasons=reasons,
+    )
 
 
-def _check_label(label: Label | None, labels: LabelSpace, where: str) -> None:
+def _places(examples: Sequence[Example], ids: Sequence[str]) -> IntArray:
+    """The position of each prediction's row in `examples`, which are sorted by id."""
+    known = [example.id for example in examples]
+    place = dict(zip(known, range(len(known)), strict=True))
+    if len(place) < len(known):
+        raise _twice("examples", known)
+    if len(set(ids)) < len(ids):
+        raise _twice("predictions", ids)
+    if len(ids) != len(place) or any(row_id not in place for row_id in ids):
+        row = min(set(ids) ^ place.keys())
+        side = "examples" if row not in place else "predictions"
+        raise DataError(f"The {side} have no row {row!r}.", "Score predictions against the rows that they were made for.")
+    return np.fromiter(map(place.__getitem__, ids), dtype=np.int64, count=len(ids))
+
+
+def _twice(what: str, ids: Sequence[str]) -> DataError:
+    row, count = Counter(ids).most_common(1)[0]
+    return DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
+
+
+class _Given:
+    """The probabilities of the answered rows, put together as they come."""
+
+    def __init__(self, labels: LabelSpace) -> None:
+        self._k, self._one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
+        self._flat, self._whole = array("d"), True
+
+    def add(self, prediction: Prediction) -> None:
+        """Raises `DataError` for another number of probabilities than of labels."""
+        if prediction.probabilities is None:
+            self._whole = False
+        elif len(prediction.probabilities) != self._k:
+            raise self._error(prediction.id, prediction.probabilities)
+        else:
+            self._flat.extend(prediction.probabilities)
+
+    def of_all(self, answered: BoolArray, ids: Sequence[str]) -> FloatArray | None:
+        """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities. Raises
+        `DataError`."""
+        rows = np.frombuffer(self._flat, dtype=np.float64).reshape(-1, self._k)
+        wrong = ~((rows >= 0) & (rows <= 1)).all(axis=1)  # NaN is neither
+        if self._one_sum:
+            wrong |= np.abs(rows.sum(axis=1) - 1) > 1e-3
+        with_some = np.flatnonzero(answered)
+        if self._whole and wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise self._error(ids[with_some[first]], tuple(rows[first].tolist()))
+        if not self._whole or not len(with_some):
+            return None
+        found = np.full((len(ids), self._k), 1 / self._k)
+        found[with_some] = rows
+        return found
+
+    def _error(self, row: str, given: tuple[float, ...]) -> DataError:
+        wanted = f"{self._k} numbers from 0 to 1" + (" that sum to 1" if self._one_sum else "")
+        return DataError(f"The prediction {row!r} has the probabilities {given}.", f"Expected {wanted}.")
+
+
+def _check_label(label: Label | None, labels: LabelSpace, side: str, row: str) -> None:
+    if type(label) is int and 0 <= label < len(labels) and labels.kind is not LabelKind.MULTILABEL:
+        return
     parts = label if isinstance(label, tuple) else (label,)
     known = all(isinstance(i, int | np.integer) and 0 <= i < len(labels) for i in parts)
     if not known or isinstance(label, tuple) != (labels.kind is LabelKind.MULTILABEL):
         wanted = "a tuple of indices" if labels.kind is LabelKind.MULTILABEL else "an index"
-        raise DataError(f"{where} has the label {label!r}.", f"Expected {wanted} from 0 to {len(labels) - 1}.")
+        raise DataError(f"{side} {row!r} has the label {label!r}.", f"Expected {wanted} from 0 to {len(labels) - 1}.")
 
 
-def _score_single(
-    scores: _Scores, pairs: Pairs, labels: LabelSpace, threshold: int | None, clusters: IntArray | None
-) -> tuple[IntArray, IntArray]:
+def _score_single(scores: _Scores, rows: _Rows, labels: LabelSpace, threshold: int | None) -> tuple[IntArray, IntArray]:
     """Fill in the scores; returns true labels and answers (with the farthest label for none), both of shape (n,)."""
     from sklearn.metrics import f1_score, precision_recall_fscore_support
 
     k = len(labels)
-    truth = np.array([e.label for e, _ in pairs], dtype=np.int64)
-    # k, one past the labels, stands for "no answer"
-    answers = np.array([p.label if p.status is Status.OK else k for _, p in pairs], dtype=np.int64)
+    truth, answers, clusters, probabilities = rows.truth, rows.given, rows.clusters, rows.probabilities
     f1_options: dict[str, Any] = {"labels": range(k), "zero_division": np.nan}  # "no answer" is no label to average
     scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
     values = scores["values"]
@@ -217,7 +303,6 @@ def _score_single(
     if ordinal:
         values.update(_ordinal_shares(truth, answers, k, threshold, clusters))
         values.update(_ordinal(truth, answers, k, clusters))
-    probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
         values.update(_probability_metrics(truth, answers, probabilities, clusters))
@@ -274,21 +359,6 @@ def _kappa(truth: IntArray, answers: IntArray, k: int) -> float:
     return math.nan if one_label else float(cohen_kappa_score(truth, answers, labels=range(k), weights="quadratic"))
 
 
-def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
-    """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities."""
-    answered = [p for _, p in pairs if p.status is Status.OK]
-    if not answered or any(p.probabilities is None for p in answered):
-        return None
-    k, one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
-    for p in answered:
-        given = p.probabilities or ()
-        fit = len(given) == k and all(0 <= x <= 1 for x in given)  # NaN does not
-        if not fit or (one_sum and abs(sum(given) - 1) > 1e-3):
-            wanted = f"{k} numbers from 0 to 1" + (" that sum to 1" if one_sum else "")
-            raise DataError(f"The prediction {p.id!r} has the probabilities {given}.", f"Expected {wanted}.")
-    return np.array([p.probabilities if p.status is Status.OK else (1 / k,) * k for _, p in pairs], dtype=np.float64)
-
-
 def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: FloatArray, clusters: IntArray | None) -> Values:
     """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
     k = probabilities.shape[1]
@@ -321,18 +391,14 @@ def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) 
     return bins, plain((gaps + len(truth) - len(answered)) / len(truth))
 
 
-def _score_multilabel(
-    scores: _Scores, pairs: Pairs, labels: LabelSpace, clusters: IntArray | None
-) -> tuple[IntArray, IntArray]:
+def _score_multilabel(scores: _Scores, rows: _Rows, labels: LabelSpace) -> tuple[IntArray, IntArray]:
     """Fill in the scores; returns true labels and answers as 0/1 arrays of shape (n, k)."""
     from sklearn.metrics import f1_score, hamming_loss, precision_recall_fscore_support
 
     k = len(labels)
-    truth = np.array([_indicators(e.label, k) for e, _ in pairs], dtype=np.int64)
-    answered = np.array([p.status is Status.OK for _, p in pairs])
-    given = np.array([_indicators(p.label if p.status is Status.OK else None, k) for _, p in pairs], dtype=np.int64)
+    truth, answered, clusters, probabilities = rows.truth, rows.answered, rows.clusters, rows.probabilities
     wrong = np.repeat(truth.sum(axis=1, keepdims=True) == 0, k, axis=1)
-    answers = np.where(answered[:, None], given, wrong).astype(np.int64)
+    answers = np.where(answered[:, None], rows.given, wrong).astype(np.int64)
     # one column alone is a binary task to scikit-learn, which would average over its 0 and 1
     options: dict[str, Any] = {"labels": range(k) if k > 1 else [1], "zero_division": np.nan}
     scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
@@ -341,7 +407,6 @@ def _score_multilabel(
     values.update(multilabel_f1_intervals(f1s, truth, answers, clusters))
     values["hamming_loss"] = hamming_interval(float(hamming_loss(truth, answers)), truth, answers, clusters)
     values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1), clusters)
-    probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
         values["roc_auc"] = intervals.roc_auc(
             truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth), clusters

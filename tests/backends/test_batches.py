@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends._batches import TrainBatches, by_length, padded
+from backends._batches import TrainBatches, by_length, outputs_of, padded
 
 
 def of_length(*lengths: int) -> list[dict[str, list[int]]]:
@@ -70,3 +70,25 @@ def test_padding(side: str) -> None:
         "token_type_ids": [[0, 0, 0], short[1]],
         "attention_mask": [[1, 1, 1], short[2]],
     }
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_batches_are_launched_ahead_and_their_outputs_come_in_the_order_of_the_rows(ahead: int) -> None:
+    tokenizer: Any = SimpleNamespace(padding_side="right", pad_token_id=0, pad_token_type_id=0)
+    rows = [{"input_ids": [number] * number} for number in (3, 1, 5, 2, 4)]
+    events: list[tuple[str, int]] = []
+
+    def launch(batch: dict[str, Any]) -> Any:
+        (number,) = batch["input_ids"].max(axis=1).tolist()
+        events.append(("launch", number))
+
+        def read() -> Any:
+            events.append(("read", number))
+            return np.array([[number]])
+
+        return read
+
+    assert outputs_of(rows, 1, 100, tokenizer, launch, ahead)[:, 0].tolist() == [3, 1, 5, 2, 4]
+    assert [number for what, number in events if what == "read"] == [5, 4, 3, 2, 1]
+    running = np.cumsum([1 if what == "launch" else -1 for what, _ in events])
+    assert running.max() == ahead + 1

@@ -10,7 +10,7 @@ from tiny_models import CHATML, byte_level_tokenizer, write_mistral
 
 from backends._chat import THINKING, ChatEncoder, ChatTemplate, template_facts
 from backends.causal_lm import CausalLM, CausalLMOptions
-from harness.core.engine import Messages
+from harness.core.engine import Messages, Pending, at_once
 from harness.core.errors import UnknownName, UserError
 from harness.core.types import LabelKind, LabelSpace
 from harness.parsing.parsers import make_parser
@@ -406,9 +406,9 @@ class Scripted(CausalLM):
     def script(self, *calls: list[str]) -> None:
         self.calls, self.seen = list(calls), list[tuple[list[str], int]]()
 
-    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         self.seen.append(([self._tokenizer.decode(prompt) for prompt in prompts], max_new_tokens))
-        return [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.calls.pop(0)]
+        return at_once([self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.calls.pop(0)])
 
 
 def scripted(folder: Path, template: str, **options: Any) -> Scripted:

@@ -142,7 +142,7 @@ def test_a_cached_text_is_not_read_again_and_counts_as_if(bert: Path, tmp_path: 
     assert CACHED_SECONDS not in reported
     (file,) = cached_files()
     with monkeypatch.context() as patch:
-        patch.setattr(SentenceEncoder, "_outputs", None)  # not called
+        patch.setattr(SentenceEncoder, "_launch", None)  # not called
         again = fit(second, tmp_path)
     assert again["embedded_from_cache"] == len(set(TRAIN.texts))
     assert again[CACHED_SECONDS] > 0
@@ -204,7 +204,9 @@ def test_a_damaged_file_is_computed_and_written_again(damage: str, bert: Path, t
 
 
 def test_embeddings_that_are_no_numbers_are_not_kept(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SentenceEncoder, "_outputs", lambda engine, batch: np.full((len(batch["input_ids"]), 32), np.nan))
+    monkeypatch.setattr(
+        SentenceEncoder, "_launch", lambda engine, batch: lambda: np.full((len(batch["input_ids"]), 32), np.nan)
+    )
     with pytest.raises(RunError, match="no numbers"):
         fit(new_engine(bert), tmp_path)
     assert cached_files() == []
@@ -252,14 +254,14 @@ def test_a_text_without_an_embedding_has_no_probabilities(
     engine = new_engine(bert, head=head)
     fit(engine, tmp_path)
     before = predict(engine, UNSEEN)
-    computed = SentenceEncoder._outputs
+    launch = SentenceEncoder._launch
 
     def damaged(self: SentenceEncoder, batch: Any) -> Any:
-        found = computed(self, batch)
+        found = launch(self, batch)().copy()
         found[1] = np.nan
-        return found
+        return lambda: found
 
-    monkeypatch.setattr(SentenceEncoder, "_outputs", damaged)
+    monkeypatch.setattr(SentenceEncoder, "_launch", damaged)
     after = predict(engine, UNSEEN)
     assert np.isnan(after[1]).all()
     np.testing.assert_array_equal(np.delete(after, 1, axis=0), np.delete(before, 1, axis=0))

@@ -295,7 +295,7 @@ def test_facts_and_close(bert: Path, undisturbed: tuple[Encoder, dict[str, Any],
     assert new_engine(bert).facts() == {"device": "cpu", "dtype": "float32", "precision": "fp32"}
     other = new_engine(bert, {"predict": {"batch_size": 7, "batch_tokens": 99, "dtype": "bfloat16"}, "threshold": 0.3})
     assert (other.batch_size(), other.batch_tokens(), other.threshold(), other.facts()["dtype"]) == (7, 99, 0.3, "bfloat16")
-    assert (new_engine(bert).batch_tokens(), new_engine(bert).threshold()) == (1024, None)
+    assert (new_engine(bert).batch_tokens(), new_engine(bert).threshold()) == (512, None)
     undisturbed[0].save(tmp_path)
     engine = new_engine(bert)
     engine.load(tmp_path, LABELS)

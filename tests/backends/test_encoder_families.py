@@ -201,11 +201,11 @@ def test_flash_attention_is_never_code_of_the_hub(bert: Path, monkeypatch: pytes
     """Without the package transformers would fetch a kernel from a hub repository and run it."""
     import torch
 
-    import backends.encoder
+    import backends._torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **kwargs: True)
-    monkeypatch.setattr(backends.encoder, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends._torch, "find_spec", lambda name: None)
     options = {"device": "cuda", "predict": {"attention": "flash_attention_2"}}
     with pytest.raises(UserError, match="flash-attn"):
         new_engine(bert, options)

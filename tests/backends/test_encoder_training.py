@@ -79,6 +79,82 @@ def test_multilabel(bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_with_the_rows_in_its_order_a_training_is_that_of_the_stock_trainer(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head, the loss, the optimizer, its schedule and the evaluations are the same; only our batches differ. Dropout would
+    draw other masks for a batch that the stock Trainer pads in another way."""
+    bare = without_dropout(bert, tmp_path / "bare")
+    options: dict[str, Any] = {"epochs": 3, "lr": 1e-3, "batch_size": 12, "weight_decay": 0.3, "warmup": 0.2}
+    stock, evaluations, batches = stock_training(bare, tmp_path / "stock", options)
+    monkeypatch.setattr(TrainBatches, "__iter__", lambda self: iter(batches[self.epoch * 6 :][:6]))
+    engine = new_engine(bare, best_metric="loss", **options)
+    report = fit(engine, tmp_path / "ours")
+    assert [len(batch) for batch in batches] == [12, 12, 12, 12, 12, 4] * 3
+    for name in ("loss", "accuracy"):
+        found = [entry[name] for entry in report["evaluations"]]
+        assert found == pytest.approx([entry[f"eval_{name}"] for entry in evaluations], rel=1e-5)
+    assert report["best"]["step"] == 18  # so that both keep the last weights
+    for name, value in weights_of(engine).items():
+        torch.testing.assert_close(value, stock[name], atol=1e-5, rtol=1e-4)
+
+
+def stock_training(
+    model: Path, folder: Path, options: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, float]], list[list[int]]]:
+    """The weights, the evaluation of each epoch, and the rows of each batch."""
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    pad = DataCollatorWithPadding(tokenizer)
+    batches: list[list[int]] = []
+
+    def encoded(rows: LabelledTexts) -> list[dict[str, Any]]:
+        tokens = tokenizer(list(rows.texts))
+        labelled = enumerate(rows.labels)
+        return [{**{k: tokens[k][i] for k in tokens}, "labels": label, "row": (rows is TRAIN, i)} for i, label in labelled]
+
+    def collate(rows: list[dict[str, Any]]) -> Any:
+        if rows[0]["row"][0]:
+            batches.append([row["row"][1] for row in rows])
+        return pad([{name: value for name, value in row.items() if name != "row"} for row in rows])
+
+    set_seed(1)
+    trainer = Trainer(
+        model=AutoModelForSequenceClassification.from_pretrained(model, num_labels=2),
+        args=TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=options["epochs"],
+            learning_rate=options["lr"],
+            per_device_train_batch_size=options["batch_size"],
+            weight_decay=options["weight_decay"],
+            warmup_steps=options["warmup"],
+            eval_strategy="epoch",
+            save_strategy="no",
+            remove_unused_columns=False,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=1,
+        ),
+        train_dataset=encoded(TRAIN),
+        eval_dataset=encoded(VALIDATION),
+        data_collator=collate,
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
+    )
+    trainer.train()
+    evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    return trainer.model.state_dict(), evaluations, batches
+
+
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are of different sizes; the gradients of a step are what counts, so one step is compared."""
     whole = TrainBatches.__iter__

@@ -15,8 +15,9 @@ from tiny_models import tokenizer_of, write_family, write_mistral
 
 from backends._chat import end_tokens
 from backends._encoder_options import EncoderOptions
+from backends._precision import PRECISIONS
 from backends.causal_lm import CausalLM, CausalLMOptions
-from backends.encoder import PRECISIONS, Encoder
+from backends.encoder import Encoder
 from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
 from harness.core import machine

@@ -194,8 +194,8 @@ def test_no_pass_has_more_tokens_than_the_batch_may_have(
     windowed: tuple[Encoder, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, sizes = windowed[0], []
-    outputs = engine._outputs
-    monkeypatch.setattr(engine, "_outputs", lambda batch: (sizes.append(batch["input_ids"].size), outputs(batch))[1])
+    launch = engine._launch
+    monkeypatch.setattr(engine, "_launch", lambda batch: (sizes.append(batch["input_ids"].size), launch(batch))[1])
     engine.predict(engine.encode(["the " * 5000]))  # one text of more tokens than a batch
     assert max(sizes) <= engine.batch_tokens() < sum(sizes)
     sizes.clear()

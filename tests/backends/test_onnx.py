@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -203,6 +204,21 @@ def test_an_export_that_computes_otherwise_is_refused(tmp_path: Path, monkeypatc
         prepared(tiny("bert"), tmp_path, int8=False)
     monkeypatch.undo()
     assert not list(tmp_path.glob("onnx-*[0-9]"))  # nothing that the next run would take
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.ENOSPC, OSError), (errno.ENOEXEC, RunError)])
+def test_a_full_disk_does_not_make_a_model_one_that_cannot_be_exported(
+    number: int, raised: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime `auto` remembers that of a model."""
+    import torch
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError(number, "error")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(raised):
+        prepared(tiny("bert"), tmp_path, int8=False)
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

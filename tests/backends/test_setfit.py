@@ -48,7 +48,7 @@ def predict(engine: SetFit, texts: LabelledTexts | list[str]) -> FloatArray:
 
 
 def embeddings(engine: SetFit, texts: list[str]) -> FloatArray:
-    return engine._all_outputs(engine.encode(texts), engine._outputs)
+    return engine._outputs_of([text.content for text in engine.encode(texts)], engine._launch)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +385,7 @@ def test_a_label_that_every_row_has_is_certain() -> None:
 def test_facts_and_sizes(bert: Path) -> None:
     plain = new_engine(bert)
     assert plain.facts() == {"device": "cpu", "dtype": "float32"}
-    assert (plain.batch_size(), plain.batch_tokens(), plain.threshold()) == (64, 1024, None)
+    assert (plain.batch_size(), plain.batch_tokens(), plain.threshold()) == (64, 512, None)
     other = new_engine(bert, {"predict": {"batch_size": 7, "batch_tokens": 99, "dtype": "float16"}})
     assert (other.batch_size(), other.batch_tokens(), other.facts()["dtype"]) == (7, 99, "float16")
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from oracles import DIGITS, MIXED, chats_of, generate, loaded, oracle_choice, oracle_scores, oracle_text, score
 from tiny_models import CHAT_KINDS
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from backends._shared_prefix import ATTENTION, SharedPrefix, _attend, attending_to
+from backends._shared_prefix import ATTENTION, Packed, SharedPrefix, _attend, attending_to
 from backends.causal_lm import CACHE_BYTES, CausalLM
 from harness.core.engine import Encoded, Messages
 from harness.core.types import Example
@@ -80,6 +81,49 @@ def test_attention_is_that_over_the_shared_and_the_own_tokens(heads: int, kinds:
     torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("heads", "kinds"), [(4, 4), (6, 2)])
+@pytest.mark.parametrize("shared", [0, 7])
+def test_attention_of_packed_rows_is_that_of_each_row_alone(heads: int, kinds: int, shared: int) -> None:
+    """torch's own, row by row, the last two tokens of each not seeing each other."""
+    torch.manual_seed(0)
+    lengths, size, width = [3, 5, 2], 16, 5
+    query = torch.randn(1, heads, sum(lengths), size)
+    key, value = (torch.randn(1, kinds, sum(lengths), size) for _ in range(2))
+    keys, values = (torch.randn(1, kinds, shared, size) for _ in range(2))
+    sees = torch.ones(width, width, dtype=torch.bool).tril()
+    sees[-1, -2] = False
+    module = SimpleNamespace(layer_idx=0, num_key_value_groups=heads // kinds)
+    prefix = SharedPrefix([0] * shared, [(keys, values)]) if shared else None
+    with attending_to(prefix, Packed.of(lengths, sees, torch.float32)):
+        found, _ = _attend(module, query, key, value, None, scaling=0.3)
+    assert found.shape == (1, sum(lengths), heads, size)
+    for n, length in enumerate(lengths):
+        row = slice(sum(lengths[:n]), sum(lengths[: n + 1]))
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, row],
+            torch.cat([keys, key[:, :, row]], 2).repeat_interleave(heads // kinds, 1),
+            torch.cat([values, value[:, :, row]], 2).repeat_interleave(heads // kinds, 1),
+            attn_mask=torch.cat([torch.ones(length, shared, dtype=torch.bool), sees[-length:, -length:]], -1),
+            scale=0.3,
+        )
+        torch.testing.assert_close(found[:, row], expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_no_key_is_repeated_for_heads_that_share_it(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a mask is given, and nothing is shared."""
+    torch.manual_seed(0)
+    query = torch.randn(3, 6, tokens, 16)
+    key, value = (torch.randn(3, 2, 9, 16) for _ in range(2))
+    sees = torch.ones(3, 1, tokens, 9, dtype=torch.bool)
+    sees[0, :, :, :4] = False
+    module = SimpleNamespace(layer_idx=0, num_key_value_groups=3)
+    expected, _ = sdpa_attention_forward(module, query, key, value, sees, scaling=0.3)
+    monkeypatch.delattr("transformers.integrations.sdpa_attention.repeat_kv")
+    found, _ = _attend(module, query, key, value, sees, scaling=0.3)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_scores_that_an_argument_changes_are_refused_not_computed_wrongly() -> None:
     part = torch.randn(1, 2, 3, 8)
     with attending_to(SharedPrefix([0], [(part[:, :, :1], part[:, :, :1])])), pytest.raises(NotImplementedError):
@@ -116,9 +160,9 @@ def test_the_shared_beginning_is_computed_once_in_a_run(engine: CausalLM, monkey
     passes = watched(engine, monkeypatch)
     for batch in (prompts[:2], prompts[2:5], prompts[5:]):
         engine.score(batch, DIGITS)
-    assert passes[0] == (1, shared)
-    assert [rows for rows, _ in passes[1:]] == [2, 3, 1]
-    assert all(tokens <= max(prompt.tokens for prompt in prompts) - shared for _, tokens in passes[1:])
+    own = [prompt.tokens - shared for prompt in prompts]
+    assert len(set(own)) > 1
+    assert passes == [(1, shared), (1, sum(own[:2])), (1, sum(own[2:5])), (1, own[5])]  # no padding
 
 
 def test_a_resumed_run_computes_the_same_bits(engine: CausalLM) -> None:
@@ -140,7 +184,7 @@ def test_a_prompt_that_the_sample_did_not_foresee(engine: CausalLM, monkeypatch:
     engine.score(prompts[:2], DIGITS)
     passes = watched(engine, monkeypatch)
     found = scored(engine, prompts[-2:], DIGITS)
-    assert [rows for rows, _ in passes] == [2]
+    assert len(passes) == 1
     monkeypatch.undo()
     np.testing.assert_allclose(found, oracle_scores(engine, [chats[-1], *other], DIGITS), atol=1e-4)
 

@@ -56,7 +56,7 @@ def test_the_parts(bench: Any, own: Path) -> None:
     said = bench("cache", "--json").json
     assert {key: said[key] for key in ("folder", "leftover_bytes")} == {"folder": str(own), "leftover_bytes": 512}
     parts = {part["part"]: part for part in said["parts"]}
-    assert list(parts) == ["trained", "models", "embeddings", "answers", "overlap", "page"]
+    assert list(parts) == ["trained", "models", "embeddings", "answers", "overlap", "known", "page"]
     assert [parts[name]["count"] for name in ("trained", "answers", "models")] == [3, 1, 0]
     assert said["bytes"] == sum(part["bytes"] for part in parts.values()) == parts["trained"]["bytes"] + 2
     rows = [line.split("\t") for line in bench("cache").out.splitlines()]

@@ -22,7 +22,7 @@ def test_a_table_a_sentence_and_a_record(bench: Bench, project: Path) -> None:
     assert head[:4] == ["rows per call", "calls", "mean ms", "p50 ms"]
     assert "p50 +20 ms" in head
     rows = [dict(zip(head, line.split("\t"), strict=True)) for line in lines[1:4]]
-    assert [row["rows per call"] for row in rows] == ["1", "8", "offline, up to 64"]
+    assert [row["rows per call"] for row in rows] == ["1", "8", "offline, up to 256"]
     assert [row["calls"] for row in rows] == ["24", "3", "1"]
     assert float(rows[0]["p50 +20 ms"]) >= 20
     assert rows[0]["p95 ms"] == "-"  # 24 texts are too few

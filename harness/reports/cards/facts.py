@@ -63,6 +63,8 @@ class ModelRun:
 
     @property
     def runtime(self) -> str:
+        if self.record.runtime is not None:
+            return self.record.runtime.runtime
         return str((self.options.get("predict") or {}).get("runtime", "torch"))
 
     @property

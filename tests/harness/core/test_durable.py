@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.core.durable import DIGESTS, commit, damage_of, seal, set_aside
+from harness.core.durable import DIGESTS, commit, damage_of, file_sha256, seal, set_aside
 
 
 @pytest.fixture
@@ -78,3 +79,12 @@ def test_contents_reach_the_disk_before_the_name_and_the_name_after(tmp_path: Pa
     seal(tmp_path / "new")
     commit(tmp_path / "new", tmp_path / "final")
     assert steps == ["weights", DIGESTS, "new", "new", "rename", tmp_path.name]
+
+
+def test_a_file_that_is_given_back_its_old_time_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    for content in (b"one", b"two"):
+        (tmp_path / "new").write_bytes(content)
+        os.utime(tmp_path / "new", (0, 0))
+        (tmp_path / "new").replace(file)
+        assert file_sha256(file) == hashlib.sha256(content).hexdigest()

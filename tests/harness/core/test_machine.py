@@ -105,5 +105,5 @@ def test_instructions_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked() == ""
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cpu=SimpleNamespace()))  # an earlier version
     assert asked() == ""
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setitem(sys.modules, "torch", None)  # not installed
     assert asked() == ""

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from collections import Counter
+from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
-from harness.data import duplicates, one_place
-from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized, unpunctuated
-from harness.data.one_place import differ_in_one_place, one_place_similarity
+from harness.data import duplicates, joins, minhash, one_place
+from harness.data.duplicates import (
+    OF,
+    SHINGLE,
+    SIMILAR,
+    Duplicate,
+    Prepared,
+    counted,
+    find_duplicates,
+    normalized,
+    twins_among,
+    unpunctuated,
+)
+from harness.data.joins import Places
+from harness.data.one_place import Search, differ_in_one_place, one_place_similarity
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
@@ -192,9 +207,38 @@ def test_little_in_common_or_two_places_are_not_near(left: str, right: str) -> N
 
 
 def test_a_template_with_thousands_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_place, "MOST_TRIED", 3)
+    monkeypatch.setattr(joins, "MOST_TRIED", 3)
     texts = [f"the parcel number {n} was delivered" for n in range(50)]
-    assert set(differ_in_one_place(texts, texts)) == set(range(50))
+    search = Search(texts, np.arange(50), np.zeros(50, dtype=bool))
+    assert set(differ_in_one_place(texts, [search], lambda done, total: None)[0]) == set(range(50))
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Counter[str]:
+    """Counts how often each text is compared by a function of two texts that finds none similar."""
+    counts: Counter[str] = Counter()
+
+    def different(left: str, right: str) -> float:
+        counts[left] += 1
+        return 0.0
+
+    monkeypatch.setattr(module, name, different)
+    return counts
+
+
+def test_texts_of_a_template_that_are_not_near_are_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share most of their keys: the bound holds for all keys together."""
+    monkeypatch.setattr(one_place, "MOST_TRIED", 5)
+    counts = compared(monkeypatch, one_place, "one_place_similarity")
+    texts = [f"the parcel number {n} was delivered" for n in range(50)]
+    differ_in_one_place(texts, [Search(texts, np.arange(50), np.zeros(50, dtype=bool))], lambda done, total: None)
+    assert set(counts) == set(texts)
+    assert max(counts.values()) == 5
+
+    monkeypatch.setattr(duplicates, "EXACT_PAIRS", 0)
+    monkeypatch.setattr(duplicates, "MOST_TRIED", 5)
+    counts = compared(monkeypatch, duplicates, "_trigram_similarity")
+    find_duplicates(texts)
+    assert max(counts.values()) == 5
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
@@ -304,9 +348,9 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
     asked: list[tuple[int, int]] = []
     similar = duplicates._similar
 
-    def listener(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-        asked.append((len(queries), len(index)))
-        return similar(queries, index)
+    def listener(texts: Prepared, pools: list[Prepared], wanted: list[Places]) -> list[dict[int, tuple[int, float]]]:
+        asked.extend((len(some), len(pool.distinct)) for pool, some in zip(pools, wanted, strict=True))
+        return similar(texts, pools, wanted)
 
     monkeypatch.setattr(duplicates, "_similar", listener)
     found = find_duplicates(["the very same text again"] * 500, ["the very same texts again."] * 500)
@@ -319,4 +363,72 @@ def test_the_search_for_near_twins_tells_how_far_it_is(monkeypatch: pytest.Monke
     heard: list[tuple[str, int, int, str]] = []
     with progress_listener(lambda *words: heard.append(words)):
         find_duplicates([f"row {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
-    assert heard == [("find duplicates", done, 8, "") for done in (0, 2, 4, 6)]
+    assert {(phase, total) for phase, _, total, _ in heard} == {("find duplicates", 10)}
+    told = [done for _, done, _, _ in heard]
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert told[-4:] == [5, 6, 7, 8]  # the second of two parts, in quarters
+
+
+def changed(text: str, chance: random.Random) -> str:
+    """With a character changed in each of two places, far from each other."""
+    letters = list(text)
+    for place in (len(text) // 4, 3 * len(text) // 4):
+        letters[place] = chance.choice([letter for letter in "abcdefgh" if letter != text[place]])
+    return "".join(letters)
+
+
+@pytest.mark.slow
+def test_of_many_rows_nearly_all_near_ones_are_found_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle counts the trigrams of each text and its copy: of these pairs the binding ones are just above 0.8."""
+    chance = random.Random(4)
+    texts = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz ", k=chance.randint(40, 90))) for _ in range(1500)]
+    copies = [changed(text, chance) for text in texts]
+    monkeypatch.setattr(duplicates, "EXACT_PAIRS", 0)
+    found = {twin.row: twin for twin in find_duplicates(texts, copies)}
+    near = {row for row, (text, copy) in enumerate(zip(texts, copies, strict=True)) if is_near(text, copy)}
+    assert 300 < len(near) < 1500
+    assert near >= found.keys()
+    assert len(found) > 0.95 * len(near)
+    assert all(twin.other == row and twin.similarity in similarity_of(texts[row], copies[row]) for row, twin in found.items())
+
+
+def test_of_many_rows_among_themselves_a_row_is_not_its_own_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "EXACT_PAIRS", 0)
+    texts = [f"{n} {'abcdefghijklmnopqrstuvwxyz'[n % 7 :]} {n * n} {chr(97 + n % 26) * 9} end of it" for n in range(60)]
+    pair = ["the first word changed and the last one too in this", "the other word changed and the last one also in this"]
+    found = find_duplicates(
+        [*texts, "0 same text of several words here, please", "0 same text of several words here please!", *pair]
+    )
+    assert all(twin.row != twin.other for twin in found)
+    assert {(twin.row, twin.other) for twin in found} >= {(60, 61), (61, 60)}
+    assert find_duplicates([*texts, "0 same text of several words"]) == find_duplicates(
+        [*texts, "0 same text of several words"]
+    )
+
+
+@pytest.mark.parametrize("similarity", [0.8, 0.9])
+def test_minima_are_equal_as_often_as_texts_are_similar(similarity: float) -> None:
+    """Broder 1997: the share of equal minima is an unbiased estimate of the Jaccard similarity."""
+    chance = random.Random(2)
+    shares = []
+    for _ in range(200):
+        letters = [chr(0x4E00 + point) for point in chance.sample(range(5000), 120)]
+        kept = round(100 * similarity)
+        left, right = "".join(letters[:102]), "".join(letters[:102][: kept + 2])
+        found = minhash.signatures([left, right], SHINGLE).minima
+        shares.append(np.mean(found[0] == found[1]))
+    assert np.mean(shares) == pytest.approx(similarity, abs=0.02)
+
+
+@pytest.mark.slow
+def test_several_searches_at_once_find_what_each_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = some_texts(SCRIPTS["latin"], 200, 60, seed=5)
+    parts = {"some": [*texts[:60], "another text"], "none": [], "itself": None, "others": texts[150:][::-1]}
+    for pairs in (duplicates.EXACT_PAIRS, 0):
+        monkeypatch.setattr(duplicates, "EXACT_PAIRS", pairs)
+        found = twins_among(texts, parts)
+        for name, others in parts.items():
+            alone = find_duplicates(texts, others)
+            assert (found[name].exact, found[name].near) == (counted(alone)["exact"], counted(alone)["near"])
+            assert found[name].rows == [twin.row for twin in alone]

@@ -51,6 +51,7 @@ def write_all(cache: Path) -> None:
         f"answers/{RUN}",
         f"overlap/{'0' * 64}.json",
         f"overlap/{'0' * 64}.lock",
+        f"known/torch-{'0' * 20}.json",
         "page/vega-0.0.js",
     ):
         write(cache / path, 0, days=1) if path.endswith(".lock") else write(cache / path)  # of an earlier version
@@ -137,7 +138,7 @@ def test_what_is_in_use_stays(cache: Path, dry_run: bool) -> None:
     assert done == {
         **dict.fromkeys(("trained", "overlap"), "in use"),
         **dict.fromkeys(("models", "answers"), "a run is in progress"),
-        **dict.fromkeys(("embeddings", "page"), ""),
+        **dict.fromkeys(("embeddings", "known", "page"), ""),
     }
     assert (trained / "model" / "model.safetensors").exists()
     assert (cache / "answers" / RUN).exists()

@@ -45,6 +45,7 @@ def finish(store: Store, name: str = "", accuracy: float = 0.5) -> Path:
     record = made(name, accuracy)
     with store.journal(record.run_id) as journal:
         journal.append(BATCH)
+        journal.flush()
         return store.finish(record, [{"id": "a"}, {"id": "b\u2028"}])
 
 

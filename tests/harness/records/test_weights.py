@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from boards import entry, packaged, with_changes
 
-from harness.core.record import CheckpointFacts, RunRecord
+from harness.core.record import CheckpointFacts, RunRecord, Runtime, RuntimeChoice
 from harness.models.packaged import PACKAGED
 from harness.records.weights import facts_of, precision_told, used_precision, weights_told
 
@@ -37,6 +37,14 @@ def made(stored: str | None = None, parameters: int | None = None, **backend: An
 )
 def test_precision_as_stored_and_as_used(stored: str | None, backend: dict[str, Any], told: str) -> None:
     assert precision_told(made(stored, **backend)) == told
+
+
+@pytest.mark.parametrize(("runtime", "used"), [("torch", "bfloat16"), ("onnx", "float32"), ("onnx-int8", "int8")])
+def test_of_a_runtime_that_was_chosen_by_time(runtime: str, used: str) -> None:
+    record = made("float32", dtype="bfloat16", options={"predict": {"runtime": "auto"}})
+    chosen = RuntimeChoice(timed_rows=4, milliseconds={"torch": 1.0})
+    found = record.model_copy(update={"runtime": Runtime(runtime=runtime, library="", chosen=chosen)})
+    assert used_precision(found) == used
 
 
 def test_as_far_as_it_is_known() -> None:

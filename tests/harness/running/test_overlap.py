@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import toy
 
 from harness.core.cache_folder import cache_dir
-from harness.core.record import OverlapCount
+from harness.core.errors import RunError
+from harness.core.progress_events import progress_listener
+from harness.core.record import Overlap
 from harness.running import overlap
-from harness.running.overlap import overlap_of
+from harness.running.overlap import DuplicatesOf
+from harness.running.plan import Plan
 
 
 @pytest.fixture
@@ -27,6 +31,11 @@ def row(split: str, number: int, text: str, label: int = 0) -> dict[str, Any]:
 def write(project: Path, **splits: list[str]) -> None:
     for split, texts in splits.items():
         toy.write_rows(project, split, [row(split, number, text, number % 3) for number, text in enumerate(texts)])
+
+
+def overlap_of(plan: Plan) -> Overlap:
+    with closing(DuplicatesOf(plan)) as found:
+        return found.overlap()
 
 
 PLAIN = ["the first of them", "a second one follows", "and here is the third"]
@@ -90,19 +99,6 @@ def test_at_most_twenty_ids(project: Path) -> None:
     assert found.ids == [f"test-{number:02}" for number in range(20)]
 
 
-def test_of_too_many_rows_only_exact_duplicates_are_looked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlap, "MOST_PAIRS", 8)
-    write(project, train=PLAIN, test=["the first of them!", "The first of them", "a second one follows"], validation=PLAIN[:2])
-    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
-    assert (found.exact, found.near, found.ids) == (2, None, ["test-01", "test-02"])
-    assert found.by["train"] == OverlapCount(rows=3, exact=2, near=None)
-    assert found.by["validation"] == OverlapCount(rows=2, exact=2, near=1)
-
-
-def test_a_hundred_thousand_rows_are_too_many() -> None:
-    assert 5_000 * 200_000 <= overlap.MOST_PAIRS < 100_000**2, "the one takes half a minute, the other ten"
-
-
 def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, train=PLAIN, test=PLAIN)
     first = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
@@ -110,7 +106,7 @@ def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyP
     assert toy.SECRET not in file.read_text()
     assert not any(text in file.read_text() for text in PLAIN)
     with monkeypatch.context() as patch:
-        patch.setattr(overlap, "find_duplicates", None)
+        patch.setattr(overlap, "twins_among", None)
         again = toy.plan(project, "toy-classifier", prompt=None, seed=1, settings={"flavour": "other"})
         assert overlap_of(again) == first
     file.write_text(file.read_text()[:20])
@@ -133,3 +129,35 @@ def test_groups_that_were_trained_on_are_counted(project: Path) -> None:
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
     assert (found.groups, found.exact) == (2, 0)
     assert (found.by["train"].groups, found.by["validation"].groups, found.by["itself"].groups) == (2, 1, None)
+
+
+def test_many_rows_are_searched_by_another_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, train=[*PLAIN, "half a pair \ud83d of letters"], validation=[], test=["The  first of them", "x", "y", "X"])
+    here = overlap_of(toy.plan(project, "toy-classifier", prompt=None, validation_limit=0))
+    for file in (cache_dir() / "overlap").glob("*.json"):
+        file.unlink()
+    monkeypatch.setattr(overlap, "MANY", 1)
+    monkeypatch.setattr(overlap, "twins_among", None)
+    plan, heard = toy.plan(project, "toy-classifier", prompt=None, validation_limit=0), []
+    with closing(DuplicatesOf(plan)) as found, progress_listener(lambda *words: heard.append(words)):
+        found.noted(lambda *words: heard.append(words))("predict", 1, 4, "")
+        assert found.overlap() == here
+    assert (here.exact, here.by["itself"].exact, here.ids) == (1, 2, ["test-00"])
+    assert heard[0][0] == "predict"
+    assert "duplicates" in heard[0][3]
+    assert heard[-1] == ("find duplicates", 4, 4, "")
+    assert overlap_of(plan) == here
+
+
+def test_a_search_that_ends_too_early_is_an_error_and_leaves_no_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, train=PLAIN, test=PLAIN)
+    monkeypatch.setattr(overlap, "MANY", 1)
+    found = DuplicatesOf(toy.plan(project, "toy-classifier", prompt=None))
+    assert found._search is not None
+    process = found._search._process
+    process.kill()
+    with pytest.raises(RunError):
+        found.overlap()
+    found.close()
+    assert process.returncode is not None
+    assert not list((cache_dir() / "overlap").glob("*.json"))

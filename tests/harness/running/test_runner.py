@@ -220,6 +220,22 @@ def test_memory_settings_are_no_part_of_the_id_and_a_run_that_has_them_is_found(
     assert store.record(first.run_id).timing.batch_tokens == 50
 
 
+def test_an_engine_that_depends_on_the_number_of_rows_is_told_and_loaded_for_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(toy.ToyClassifier, "expect", lambda self, rows, validation_rows: told.append(rows))
+    monkeypatch.setattr(toy.ToyClassifier, "expected_rows", lambda self: told[-1])
+    one, other = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", limit=3)
+    assert told == [len(one.rows), len(other.rows)] == [11, 3]
+    slot = EngineSlot()
+    loaded = [slot.ready(plan, toy.quiet)[0].engine for plan in (other, other)]
+    assert loaded == [other.engine] * 2
+    told.append(11)
+    assert slot.ready(one, toy.quiet)[0].engine is one.engine
+    slot.close()
+
+
 def test_force_predicts_again(project: Path, store: Store) -> None:
     first = go(toy.plan(project), store)
     before = outcome(first)
