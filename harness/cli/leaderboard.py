@@ -75,7 +75,7 @@ def leaderboard_command(
 def _write(results: Path, board: Board) -> str:
     """Write all files. Says what is missing for the page, if it is."""
     from harness.core.errors import MissingExtra
-    from harness.core.json_files import write_atomically
+    from harness.core.json_files import write_atomically, write_parts_atomically
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, write_pictures
 
@@ -88,7 +88,7 @@ def _write(results: Path, board: Board) -> str:
         old = [path for path in _stale(results, board) if path == results / PAGE]
         return f"{str(error).replace(chr(10), ' ')}{f'. {old[0]} is still there, of earlier records.' if old else ''}"
     write_atomically(results / MARKDOWN, texts[0])
-    write_atomically(results / PAGE, page)
+    write_parts_atomically(results / PAGE, (piece.encode() for piece in page))
     return ""
 
 
@@ -127,7 +127,7 @@ def _stale(results: Path, board: Board) -> list[Path]:
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         odd = {name for name in there - set(drawn) if STALE.fullmatch(name)} | (set(drawn) - there)
         stale += [folder / name for name in sorted(odd)]
-    if page.exists() and not html.shows(page.read_text(encoding="utf-8", errors="replace"), board.page, board.fragments):
+    if page.exists() and not html.shows(page.read_bytes(), board.page, board.fragments):
         stale.append(page)
     return stale
 

@@ -1,6 +1,6 @@
 """An index of all finished runs in one Parquet file, so that commands over thousands of runs need not read every record.
 
-The index is a cache in the folder of the runs (`.index/records.parquet`). The records alone are the truth: each command
+The index is a cache in the folder of the runs (`.index/records`: a sha256, and the Parquet file that has it). The records alone are the truth: each command
 compares size and times of their files with what they were when the index read them, reads the changed ones again, and writes
 the index anew. It may be deleted at any time. In a folder that can't be written, changed records are read each time.
 
@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from harness.core.errors import DamagedRecord
-from harness.core.json_files import digest, write_atomically
+from harness.core.json_files import digest, write_atomically, write_parts_atomically
 from harness.core.record import RunRecord
 from harness.records.entries import Entry, read_entry, warn_of
 from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store
@@ -32,12 +34,14 @@ log = logging.getLogger("bench")
 
 INDEX_VERSION = 1
 FOLDER = ".index"
-FILE = "records.parquet"
+FILE = "records"
 SETTLED_SECONDS = 2.0
 """A file that was written less than this before it was read may change again without another size or time: FAT has steps of two
 seconds."""
 _MADE_BY = b"made_by"
 _RECORD = "record"
+_SHA256 = 32
+"""Bytes of it, at the beginning of the file."""
 _ROW_GROUP = 500
 _CODE = (".py", ".j2", ".yaml")
 
@@ -184,13 +188,13 @@ def made_by() -> str:
     return digest([INDEX_VERSION, code, [version(name) for name in ("bench-harness", "numpy", "scipy", "pydantic")]])
 
 
-def write_cache(path: Path, content: bytes) -> None:
+def write_cache(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file of the index; where that is not possible, the index is left as it is. Git leaves the folder out."""
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True)
             write_atomically(path.parent / ".gitignore", "*\n")
-        write_atomically(path, content)
+        write_parts_atomically(path, parts)
     except OSError as error:
         log.debug("%s was not written: %s", path, error)
 
@@ -202,28 +206,27 @@ def _loaded(path: Path) -> _Content:
 
     nothing = _Content([], lambda places: {})
     try:
-        content = path.read_bytes()
+        content = memoryview(path.read_bytes())
     except OSError:
         return nothing
+    if hashlib.sha256(content[_SHA256:]).digest() != content[:_SHA256]:
+        log.warning("%s is damaged and is made again.", path)
+        return nothing
     try:
-        file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        file = parquet.ParquetFile(pa.BufferReader(pa.py_buffer(content[_SHA256:])))
         if (file.schema_arrow.metadata or {}).get(_MADE_BY) != made_by().encode():
             return nothing
         columns = file.read(columns=[field.name for field in fields(RunRow)]).to_pydict()
         rows = [RunRow(*values) for values in zip(*columns.values(), strict=True)]
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        log.warning("%s is damaged and is made again (%s).", path, str(error).partition("\n")[0])
+    except (pa.ArrowException, ValueError, TypeError):  # of other code, or another version of pyarrow
         return nothing
 
+    @lru_cache(maxsize=1)  # the next places are often in the same group
+    def group(number: int) -> Any:
+        return file.read_row_group(number, columns=[_RECORD])[_RECORD]
+
     def read(places: Sequence[int]) -> Mapping[int, bytes]:
-        groups = sorted({place // _ROW_GROUP for place in places})
-        found: dict[int, bytes] = {}
-        wanted = set(places)
-        for group in groups:
-            column = file.read_row_group(group, columns=[_RECORD])[_RECORD]
-            inside = range(group * _ROW_GROUP, group * _ROW_GROUP + len(column))
-            found |= {place: column[place - inside.start].as_py() for place in inside if place in wanted}
-        return found
+        return {place: group(place // _ROW_GROUP)[place % _ROW_GROUP].as_py() for place in sorted(places)}
 
     return _Content(rows, read)
 
@@ -234,18 +237,38 @@ def _write(path: Path, places: Sequence[int], rows: Sequence[RunRow], read: Read
     from pyarrow import parquet
 
     types = {"str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
-    schema = pa.schema(
-        [*((field.name, types[str(field.type)]) for field in fields(RunRow)), (_RECORD, pa.binary())],
-        metadata={_MADE_BY: made_by().encode()},
-    )
+    columns = pa.schema([(field.name, types[str(field.type)]) for field in fields(RunRow)])
+    schema = columns.append(pa.field(_RECORD, pa.binary())).with_metadata({_MADE_BY: made_by().encode()})
     sink = pa.BufferOutputStream()
-    with parquet.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
+    with parquet.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
         for start in range(0, len(places), _ROW_GROUP):
             some = places[start : start + _ROW_GROUP]
-            columns = [[getattr(rows[place], field.name) for place in some] for field in fields(RunRow)]
             found = read(some)
-            writer.write_table(pa.table([*columns, [found[place] for place in some]], schema=schema))
-    write_cache(path, sink.getvalue().to_pybytes())
+            table = _table([rows[place] for place in some], columns)
+            writer.write_table(table.append_column(schema.field(_RECORD), _binary([found[place] for place in some])))
+            pa.default_memory_pool().release_unused()
+    content = memoryview(sink.getvalue()).cast("B")
+    write_cache(path, hashlib.sha256(content).digest(), content)
+
+
+def _table(rows: Sequence[RunRow], schema: Any) -> Any:
+    """As JSON in between: to make columns of Python's objects, pyarrow imports pandas, which takes half of the time."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    lines = "\n".join(json.dumps({name: getattr(row, name) for name in schema.names}) for row in rows)
+    options = arrow_json.ParseOptions(explicit_schema=schema)
+    return arrow_json.read_json(pa.BufferReader(lines.encode()), parse_options=options)
+
+
+def _binary(values: Sequence[bytes]) -> Any:
+    """A column, made as in `_table` without pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def _as_json(record: RunRecord) -> bytes:

@@ -40,21 +40,11 @@ class TaskText(BaseModel):
 
 def task_text(tables: Sequence[Table], drawn: Collection[str] = ()) -> TaskText:
     """Of the tables of one task and split. `drawn`: the pictures in charts/."""
-    filters: dict[str, Callable[..., Any]] = {
-        "file_name": file_name,
-        "full_lines": _full_lines,
-        "full_titles": columns,
-        "heading": _heading,
-        "lines": _section_lines,
-        "spread_lines": lambda table: map(spread_cells, table.spreads),
-        "spread_titles": lambda table: spread_columns(table.metric),
-        "titles": _section_titles,
-    }
     found = sections(tables)
     return TaskText(
         title=f"{tables[0].group[0]} ({tables[0].group[1]})",
         firsts=[_first_of_column(section, column) for section in found for column in range(len(section.tables))],
-        body=render("leaderboard_task.md.j2", filters, sections=found, drawn=drawn, folder=FOLDER),
+        body=render("leaderboard_task.md.j2", FILTERS, sections=found, drawn=drawn, folder=FOLDER),
     )
 
 
@@ -165,6 +155,26 @@ def reported_cells(figure: Figure) -> list[str]:
 def record_path(run_id: str) -> str:
     return f"runs/{quote(run_id)}/run.json"
 
+
+def _spread_lines(table: Table) -> list[list[str]]:
+    return list(map(spread_cells, table.spreads))
+
+
+def _spread_titles(table: Table) -> list[str]:
+    return spread_columns(table.metric)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "file_name": file_name,
+    "full_lines": _full_lines,
+    "full_titles": columns,
+    "heading": _heading,
+    "lines": _section_lines,
+    "spread_lines": _spread_lines,
+    "spread_titles": _spread_titles,
+    "titles": _section_titles,
+}
+"""Of the template of a task."""
 
 FEW_TABLES = 8
 """As many answers are read one by one."""

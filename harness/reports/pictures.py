@@ -61,10 +61,15 @@ class Picture(BaseModel):
 
     def drawn_by(self) -> str:
         """Digest of what determines the drawing."""
-        return digest([made_by(), [_version(name) for name in LIBRARIES], self.model_dump(mode="json")])
+        return digest([charts_made_by(), self.model_dump(mode="json")])
 
 
 @cache
+def charts_made_by() -> str:
+    """Digest of the code that draws charts: bench's, and that of the libraries."""
+    return digest([made_by(), list(map(_version, LIBRARIES))])
+
+
 def _version(library: str) -> str | None:
     try:
         return version(library)

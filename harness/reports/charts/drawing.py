@@ -33,9 +33,9 @@ def library() -> Any:
 
 
 def data_of(rows: Rows | None) -> Any:
-    """The rows, or the name under which the page provides them."""
+    """The rows, or the name under which the page provides them. Altair copies lists at every step, but no tuples."""
     alt = library()
-    return alt.NamedData(NAME) if rows is None else alt.InlineData(values=[dict(row) for row in rows], name=NAME)
+    return alt.NamedData(NAME) if rows is None else alt.InlineData(values=tuple(map(dict, rows)), name=NAME)
 
 
 def all_of(field: str) -> Any:

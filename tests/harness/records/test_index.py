@@ -117,7 +117,7 @@ def test_a_record_of_this_moment_is_read_again(
     assert not path_of(store).exists()
 
 
-@pytest.mark.parametrize("damage", [lambda found: b"", lambda found: found[:-20], lambda found: b"no Parquet" * 9, None])
+@pytest.mark.parametrize("damage", [lambda found: b"", lambda found: found[:-20], lambda found: b"no index" * 9, None])
 def test_a_damaged_index_is_made_again(
     store: Store, names: list[str], damage: object, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from harness.records.index import FOLDER, read_index
 from harness.records.latency import LatencyRecord, write_latency
 from harness.records.store import Store
 from harness.reports.page.budget import WHOLE, budgets
-from harness.reports.page.html import data_text
+from harness.reports.page.html import data_pieces
 from harness.reports.parts import Board
 from harness.specs.prices import load_prices
 
@@ -59,7 +59,7 @@ def board(store: Store) -> Board:
 def whole(found: Board) -> list[object]:
     """All that a leaderboard consists of."""
     parts = [part.model_dump() for part in found.parts]
-    return [found.texts, data_text(found.page, found.fragments), parts, list(found.entries())]
+    return [found.texts, "".join(data_pieces(found.page, found.fragments)), parts, list(found.entries())]
 
 
 def assert_as_without(store: Store) -> None:
