@@ -52,7 +52,7 @@ def leaderboard_command(
         )
     index = intact_index(store)
     note = left_out(sorted(set(store.ids()) - {row.run for row in index.rows}))
-    board = Board(store, results, load_prices(Path.cwd()), _reported(results / "reported"), note, index)
+    board = Board(store, results, load_prices(Path.cwd()), _reported(results / "reported"), note, index, as_json)
     if check:
         _check(results, _stale(results, board), as_json)
         return

@@ -1,8 +1,9 @@
 """An index of all finished runs in one Parquet file, so that commands over thousands of runs need not read every record.
 
-The index is a cache in the folder of the runs (`.index/records`: a sha256, and the Parquet file that has it). The records alone are the truth: each command
-compares size and times of their files with what they were when the index read them, reads the changed ones again, and writes
-the index anew. It may be deleted at any time. In a folder that can't be written, changed records are read each time.
+The index is a cache in the folder of the runs (`.index/records`: a sha256, and the Parquet file that has it). The records alone
+are the truth: each command compares size and times of their files with what they were when the index read them, reads the
+changed ones again, and writes the index anew. It may be deleted at any time. In a folder that can't be written, changed
+records are read each time.
 
 Nothing is locked. The file appears whole, and every row of it is compared again before it is used; so of two processes that
 write it at once either one may be the last.

@@ -89,7 +89,7 @@ class BoardPart(BaseModel):
 
 @dataclass(frozen=True)
 class Board:
-    """The leaderboard of all runs. `note` stands at its end."""
+    """The leaderboard of all runs. `note` stands at its end. `as_json`: its entries will be asked for, too."""
 
     store: Store
     results: Path
@@ -97,6 +97,7 @@ class Board:
     reported: Sequence[Reported]
     note: str
     index: RunIndex
+    as_json: bool = False
 
     @cached_property
     def parts(self) -> list[BoardPart]:
@@ -135,11 +136,13 @@ class Board:
         """As --json prints them, in the order of the tables."""
         for unit in self._units:
             kept = _kept(self._path(unit, "entries"), self._keys[unit])
-            if kept is None:
-                self._make(unit)
-                kept = _kept(self._path(unit, "entries"), self._keys[unit])
-            found = json.loads(kept) if kept is not None else _entries(self._tables(unit))
-            yield from found
+            yield from json.loads(kept) if kept is not None else self._kept_entries(unit, self._tables(unit))
+
+    def _kept_entries(self, unit: Unit, tables: Sequence[Table]) -> list[dict[str, Any]]:
+        found = [_entry(table, place) for table in tables for place in table.places]
+        if self._keys[unit]:
+            _keep(self._path(unit, "entries"), self._keys[unit], json.dumps(found))
+        return found
 
     def drawn(self) -> Drawn:
         """What is known of the pictures that were drawn last."""
@@ -214,8 +217,9 @@ class Board:
             uses=uses_of(entry for table in tables for entry in runs_of(table)),
             headlines=list(dict.fromkeys(name for table in tables for name in table.first.record.metrics.headline)),
         )
+        if self.as_json:
+            self._kept_entries(unit, tables)
         if self._keys[unit]:
-            _keep(self._path(unit, "entries"), self._keys[unit], json.dumps(_entries(tables)))
             _keep(self._path(unit, "part"), self._keys[unit], part.model_dump_json())
         return part
 
@@ -266,10 +270,6 @@ def _spreads_text(table: Table) -> Printed | None:
     heads = spread_columns(table.metric)
     optional = [heads[-1], "unparsed", "by chance", "range"]
     return Printed(heads=heads, rows=list(map(spread_cells, table.spreads)), text=["how", "prompts"], optional=optional)
-
-
-def _entries(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    return [_entry(table, place) for table in tables for place in table.places]
 
 
 def _entry(table: Table, place: RankedEntry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -25,9 +25,6 @@ from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.pareto import pareto_front
-
-if TYPE_CHECKING:
-    import altair as alt
 
 FOLDER = "charts"
 MOST_LINES = 20
@@ -47,21 +44,32 @@ class Picture(BaseModel):
     chart: Literal["quality", "languages"]
     options: dict[str, Any]
 
-    def altair(self) -> alt.LayerChart:
-        from harness.reports import charts
+    def spec(self) -> dict[str, Any]:
+        """In Vega-Lite. Raises `MissingExtra`."""
+        from harness.reports.charts import labelled, with_rows
 
-        draw = charts.quality if self.chart == "quality" else charts.languages
-        return draw(self.rows, **self.options)
+        rows = labelled(self.rows) if self.chart == "quality" else self.rows
+        return with_rows(_spec(self.chart, tuple(self.options.items())), rows)
 
     def svg(self) -> bytes:
         """Raises `MissingExtra`."""
         from harness.reports.charts import svg_of
 
-        return svg_of(self.altair())
+        return svg_of(self.spec())
 
     def drawn_by(self) -> str:
         """Digest of what determines the drawing."""
         return digest([charts_made_by(), self.model_dump(mode="json")])
+
+
+@cache
+def _spec(chart: Literal["quality", "languages"], options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Of a chart without rows: many pictures have the same titles."""
+    from harness.reports import charts
+
+    draw = charts.quality if chart == "quality" else charts.languages
+    found: dict[str, Any] = draw(None, **dict(options)).to_dict(validate=False)
+    return found
 
 
 @cache

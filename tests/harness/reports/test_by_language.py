@@ -272,7 +272,7 @@ def test_what_costs_nothing_beats_though_it_has_no_place_on_the_axis() -> None:
     costs = {place.row.entry.run_id: 0.0 if place.row.entry.backend == "free" else 0.5 for place in found[0].places}
     picture = pictures(found, costs)[file_name(found, "cost")]
     assert {row["name"]: row["front"] for row in picture.rows} == {"a": False, "b": True}
-    spec = picture.altair().to_dict()
+    spec = picture.spec()
     assert "1 at 0 not shown" in spec["layer"][2]["encoding"]["x"]["title"]
 
 
@@ -284,7 +284,7 @@ def test_speeds_of_two_machines_are_not_in_one_picture() -> None:
     found = tables(on("fast", "a"), on("slow", "b"), on("slow", "c"))
     (picture,) = pictures(found, {}).values()
     assert {row["name"] for row in picture.rows} == {"b", "c"}
-    assert picture.altair().to_dict()["layer"][2]["encoding"]["x"]["title"] == "rows per second, on slow (2 cores)"
+    assert picture.spec()["layer"][2]["encoding"]["x"]["title"] == "rows per second, on slow (2 cores)"
 
 
 def test_pictures_are_shown_where_they_were_drawn() -> None:
