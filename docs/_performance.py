@@ -92,6 +92,18 @@ def _million(content: Any) -> str:
     return table(content)
 
 
+def _many_runs(content: Any) -> str:
+    from many_runs import table
+
+    return table(content)
+
+
+def _many_runs_setup(content: Any) -> str:
+    from many_runs import preface
+
+    return preface(content)
+
+
 def _setup(content: Any) -> str:
     from _results import described
 
@@ -119,6 +131,8 @@ TABLES = {
     "million-setup": Table("million.json", _setup),
     "million": Table("million.json", _million),
     "million-tfidf": Table("million_tfidf.json", _million),
+    "many-runs-setup": Table("many_runs.json", _many_runs_setup),
+    "many-runs": Table("many_runs.json", _many_runs),
     "training-sst5": Table("training_sst5.json", _training),
     "training-banking77": Table("training_banking77.json", _training),
 }
