@@ -12,6 +12,7 @@ write it at once either one may be the last.
 from __future__ import annotations
 
 import gc
+import glob
 import hashlib
 import json
 import logging
@@ -39,6 +40,8 @@ FILE = "records"
 SETTLED_SECONDS = 2.0
 """A file that was written less than this before it was read may change again without another size or time: FAT has steps of two
 seconds."""
+_LEFT_SECONDS = 3600
+"""An older temporary file is no other command's."""
 _MADE_BY = b"made_by"
 _RECORD = "record"
 _SHA256 = 32
@@ -195,6 +198,9 @@ def write_cache(path: Path, *parts: bytes | memoryview) -> None:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True)
             write_atomically(path.parent / ".gitignore", "*\n")
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):  # of a command that was killed while it wrote
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                left.unlink(missing_ok=True)
         write_parts_atomically(path, parts)
     except OSError as error:
         log.debug("%s was not written: %s", path, error)

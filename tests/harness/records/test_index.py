@@ -147,6 +147,16 @@ def test_a_folder_that_is_not_writable_is_read(store: Store, names: list[str], r
     assert read == [*names, *names]
 
 
+def test_what_a_killed_command_left_is_deleted(store: Store, names: list[str]) -> None:
+    (store.root / FOLDER).mkdir()
+    old, new = (store.root / FOLDER / f"{FILE}.{name}.tmp" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    assert_as_records(store)
+    assert (old.exists(), new.exists()) == (False, True), "another command may be writing the new one"
+
+
 def test_an_empty_store(store: Store) -> None:
     assert read_index(store).rows == []
     assert not store.root.exists()
