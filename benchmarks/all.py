@@ -90,6 +90,7 @@ STEPS = (
         default=False,
     ),
     Step("million_tfidf", "million_tfidf.json", "million.py --rows 200000 --parts tfidf", 4, resumes=False, default=False),
+    Step("many_runs", "many_runs.json", "many_runs.py --runs 10000", 6, resumes=False, default=False),
     Step("llm_rest", "llm.json", f"{LLM} --repeats 1", 15, (MARC,), lm_eval=True, default=False),
     Step(
         "vllm",

@@ -103,6 +103,18 @@ def _scale(function: str) -> Callable[[Any], str]:
     return made
 
 
+def _many_runs(content: Any) -> str:
+    from many_runs import table
+
+    return table(content)
+
+
+def _many_runs_setup(content: Any) -> str:
+    from many_runs import preface
+
+    return preface(content)
+
+
 def _setup(content: Any) -> str:
     from _results import described
 
@@ -137,6 +149,8 @@ TABLES = {
     "scale-policies": Table("scale.json", _scale("policy_table")),
     "scale-inputs": Table("scale.json", _scale("input_table")),
     "scale-check": Table("scale.json", _scale("check_table")),
+    "many-runs-setup": Table("many_runs.json", _many_runs_setup),
+    "many-runs": Table("many_runs.json", _many_runs),
     "training-sst5": Table("training_sst5.json", _training),
     "training-banking77": Table("training_banking77.json", _training),
 }

@@ -15,7 +15,8 @@ from harness.analysis.row_sets import RowSet, most_informative, of_today, row_se
 from harness.core.errors import UnknownName, UserError
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, Group, read_entries
+from harness.records.entries import Entry, Group
+from harness.records.index import intact_index
 from harness.records.latency import LatencyRecord, latency_of
 from harness.records.names import names_of
 from harness.records.store import Store
@@ -175,14 +176,16 @@ def pool_of(
 
 
 def _sets_of(store: Store, task: str, lang: str, split: str) -> list[RowSet]:
-    every = read_entries(store)
-    entries = [entry for entry in every if entry.group[:3] == (task, split, lang)]
+    index = intact_index(store)
+    entries = index.entries(
+        place for place, row in enumerate(index.rows) if (row.task, row.split, row.lang) == (task, split, lang)
+    )
     if entries:
         return row_sets(entries)
-    tasks = {entry.group[0] for entry in every}
+    tasks = {row.task for row in index.rows}
     if tasks and task not in tasks:
         raise UnknownName("task with runs", task, tasks)
-    known = sorted({f"{entry.group[0]} ({entry.group[2]}, {entry.group[1]})" for entry in every if entry.group[0] == task})
+    known = sorted({f"{row.task} ({row.lang}, {row.split})" for row in index.rows if row.task == task})
     raise UserError(
         f"There are no runs of the task {task!r} in {lang!r} on its {split} rows.",
         f"There are runs of: {', '.join(known)}." if known else "Start with `bench run`, or name the folder: --results DIR.",

@@ -17,7 +17,8 @@ from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import UnknownName, UserError
 from harness.core.predictions import ObjectArray
-from harness.records.entries import Entry, read_entries
+from harness.records.entries import Entry
+from harness.records.index import intact_index
 from harness.records.store import Store
 from harness.statistics.clusters import numbered_together
 from harness.statistics.contrast import Measured
@@ -151,25 +152,20 @@ def overall(
 
 def _sets(store: Store, tasks: Collection[str], langs: Collection[str], split: str) -> list[RowSet]:
     """One set of rows for each task and language."""
-    every = row_sets(read_entries(store))
-    for what, asked, there in (("task with runs", tasks, {one.group[0] for one in every}), ("language", langs, _langs(every))):
+    index = intact_index(store)
+    known = {row.task for row in index.rows}, {row.lang for row in index.rows}
+    for what, asked, there in zip(("task with runs", "language"), (tasks, langs), known, strict=True):
         for name in asked:
             if name not in there:
                 raise UnknownName(what, name, there)
-    fitting = [
-        one
-        for one in every
-        if one.group[1] == split
-        and (not tasks or one.group[0] in tasks)
-        and (not langs or one.group[2] in langs)
-        and not one.outdated
+    wanted = [
+        place
+        for place, row in enumerate(index.rows)
+        if row.split == split and (not tasks or row.task in tasks) and (not langs or row.lang in langs)
     ]
+    fitting = [one for one in row_sets(index.entries(wanted)) if not one.outdated]
     chosen = [most_informative(store, list(same)) for _, same in groupby(fitting, key=lambda one: one.group[:3])]
     return [replace(one, entries=tuple(with_one_metric(store, one.entries))) for one in chosen]
-
-
-def _langs(sets: Sequence[RowSet]) -> set[str]:
-    return {one.group[2] for one in sets}
 
 
 def _largest_table(columns_of: Sequence[set[int]]) -> tuple[list[int], list[int]]:

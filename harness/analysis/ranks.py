@@ -61,6 +61,15 @@ class Configuration:
     def estimate(self, metric: str) -> Estimate:
         """The mean over the seeds with the interval for rows and seeds; of one run that of its record. Without a value where a
         run lacks one."""
+        if metric not in self._estimates:
+            self._estimates[metric] = self._estimate(metric)
+        return self._estimates[metric]
+
+    @cached_property
+    def _estimates(self) -> dict[str, Estimate]:
+        return {}
+
+    def _estimate(self, metric: str) -> Estimate:
         found = [run.record.metrics.values.get(metric) for run in self.runs]
         known = [one for one in found if one is not None]
         if len(known) < len(found):

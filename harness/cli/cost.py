@@ -104,12 +104,13 @@ def _place(entry: Entry) -> tuple[str, str]:
 def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list[str]) -> list[Entry]:
     """The named runs, else those on the rows of `split`; of these tasks and languages (none: of any)."""
     from harness.core.errors import UserError
-    from harness.records.entries import read_entries, read_entry, with_models
+    from harness.records.entries import read_entry, with_models
+    from harness.records.index import intact_index
 
     if runs:
         found = with_models([read_entry(store, name) for name in dict.fromkeys(store.find(part) for part in runs)])
     else:
-        found = read_entries(store)
+        found = intact_index(store).entries()
     if not found:
         raise UserError(f"There are no runs in {store.root}.", "Start with `bench run`, or name the folder: --results DIR.")
     kept = [

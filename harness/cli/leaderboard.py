@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,7 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.analysis.ranks import RankedEntry
-    from harness.reports.page.model import Page
-    from harness.reports.pictures import Picture
-    from harness.reports.tables import Table
+    from harness.reports.parts import Board, Printed, TableText
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 LEGEND = (
@@ -43,11 +40,9 @@ def leaderboard_command(
     object with path (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the
     pictures if LEADERBOARD.md shows them."""
     from harness.core.errors import UserError
-    from harness.records.entries import read_records, warn_of
-    from harness.reports.leaderboard import left_out, markdown, sentence
-    from harness.reports.page.data import payload
-    from harness.reports.pictures import pictures
-    from harness.reports.tables import read_tables
+    from harness.records.index import intact_index
+    from harness.reports.leaderboard import left_out, sentence
+    from harness.reports.parts import Board
     from harness.specs.prices import load_prices
 
     store = open_store(results)
@@ -55,49 +50,45 @@ def leaderboard_command(
         raise UserError(
             f"There is no folder {results}, so there are no runs.", "Start with `bench run`, or name it: --results DIR."
         )
-    entries, damaged = read_records(store)
-    for error in damaged:
-        warn_of(error)
-    note = left_out(sorted(set(store.ids()) - {entry.run_id for entry in entries}))
-    tables = read_tables(store, entries)
-    reported = _reported(results / "reported")
-    shown = payload(store, results, tables, load_prices(Path.cwd()), reported, note)
-    drawn = pictures(tables, {place.run: place.cost for table in shown.tables for place in table.places})
-    texts = [markdown(tables, reported, drawn, note), markdown(tables, reported, note=note)]
+    index = intact_index(store)
+    note = left_out(sorted(set(store.ids()) - {row.run for row in index.rows}))
+    board = Board(store, results, load_prices(Path.cwd()), _reported(results / "reported"), note, index, as_json)
     if check:
-        _check(results, _stale(results, texts, shown, drawn), as_json)
+        _check(results, _stale(results, board), as_json)
         return
-    missing = _write(results, texts, shown, drawn)
+    missing = _write(results, board)
+    board.forget_others()
     if missing:
         typer.echo(plain(f"Without charts and {PAGE}: {missing}"), err=True)
     if as_json:
-        print_json([_as_json(table, place) for table in tables for place in table.places])
+        print_json(list(board.entries()))
         return
-    for table in tables:
-        _print_table(table)
+    for table in (table for part in board.parts for table in part.tables):
+        _print(table)
     where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
-    runs = len({run.run_id for table in tables for place in table.places for run in place.row.every})
+    runs = sum(part.runs for part in board.parts)
     written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
     typer.echo(plain(f"\n{written}"), err=True)
-    typer.echo(plain(f"\n{sentence(tables)}"))
+    typer.echo(plain(f"\n{sentence([one for part in board.parts for one in part.summaries])}"))
 
 
-def _write(results: Path, texts: Sequence[str], shown: Page, drawn: dict[str, Picture]) -> str:
-    """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, if it is."""
+def _write(results: Path, board: Board) -> str:
+    """Write all files. Says what is missing for the page, if it is."""
     from harness.core.errors import MissingExtra
-    from harness.core.json_files import write_atomically
+    from harness.core.json_files import write_atomically, write_parts_atomically
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, write_pictures
 
+    texts = board.texts
     try:
-        page = html.render(shown)
-        write_pictures(drawn, results / FOLDER)
+        page = html.render(board.page, board.fragments)
+        board.keep_drawn(write_pictures(board.pictures, results / FOLDER, board.drawn()))
     except MissingExtra as error:
         write_atomically(results / MARKDOWN, texts[1])
-        old = [path for path in _stale(results, texts, shown, drawn) if path == results / PAGE]
+        old = [path for path in _stale(results, board) if path == results / PAGE]
         return f"{str(error).replace(chr(10), ' ')}{f'. {old[0]} is still there, of earlier records.' if old else ''}"
     write_atomically(results / MARKDOWN, texts[0])
-    write_atomically(results / PAGE, page)
+    write_parts_atomically(results / PAGE, (piece.encode() for piece in page))
     return ""
 
 
@@ -109,40 +100,26 @@ def _reported(folder: Path) -> Sequence[Any]:
     return read_reported(folder)
 
 
-def _print_table(table: Table) -> None:
-    from harness.records.entries import TITLES
-    from harness.reports.tables import OVER_SEEDS, STATUSES, WEIGHTS, columns, lines_of, spread_cells, spread_columns
-
-    task, split, lang, _ = table.group
-    few = table.few
-    typer.echo(plain(f"\n{task} ({split}), {lang}: {table.size}" + (f" † {few}" if few else "")))
-    titles = columns(table)
-    headline = [TITLES.get(name, name) for name in table.first.record.metrics.headline]
-    seeds = [name for name in titles if name.endswith(OVER_SEEDS)]
-    statuses = [name for name in titles if name in STATUSES]
-    print_table(
-        titles,
-        [
-            [*line, place.row.entry.run_id.rpartition(".")[2]]
-            for line, place in zip(lines_of(titles, table.places), table.places, strict=True)
-        ],
-        text=["how"],
-        optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds, WEIGHTS],
-    )
+def _print(table: TableText) -> None:
+    typer.echo(plain(f"\n{table.title}"))
+    _print_cells(table.ranking)
     for line in table.warnings:
         typer.echo(plain(line))
-    if table.spreads:
+    if table.spreads is not None:
         typer.echo("\nover the prompts of one model:")
-        heads = spread_columns(table.metric)
-        rows = [spread_cells(spread) for spread in table.spreads]
-        print_table(heads, rows, text=["how", "prompts"], optional=[heads[-1], "unparsed", "by chance", "range"])
+        _print_cells(table.spreads)
 
 
-def _stale(results: Path, texts: Sequence[str], shown: Page, drawn: Collection[str]) -> list[Path]:
+def _print_cells(table: Printed) -> None:
+    print_table(table.heads, table.rows, text=table.text, optional=table.optional)
+
+
+def _stale(results: Path, board: Board) -> list[Path]:
     """The files that `bench leaderboard` would change. Pictures count if the Markdown shows them, the page if it exists."""
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, STALE
 
+    texts, drawn = board.texts, board.pictures
     markdown, page, folder = results / MARKDOWN, results / PAGE, results / FOLDER
     made = markdown.read_bytes() if markdown.exists() else None
     stale = [] if made in [text.encode() for text in texts] else [markdown]
@@ -150,7 +127,7 @@ def _stale(results: Path, texts: Sequence[str], shown: Page, drawn: Collection[s
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         odd = {name for name in there - set(drawn) if STALE.fullmatch(name)} | (set(drawn) - there)
         stale += [folder / name for name in sorted(odd)]
-    if page.exists() and not html.shows(page.read_text(encoding="utf-8", errors="replace"), shown):
+    if page.exists() and not html.shows(page.read_bytes(), board.page, board.fragments):
         stale.append(page)
     return stale
 
@@ -179,31 +156,3 @@ def _way_out(stale: Path) -> str:
     if stale.name == MARKDOWN or not stale.exists() or not lacking:
         return "Run `bench leaderboard`."
     return f"{install_command('charts')}. Then run `bench leaderboard`; or delete {stale}."
-
-
-def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
-    from harness.reports.words import how
-
-    row, entry = place.row, place.row.entry
-    record, identity = entry.record, entry.record.identity
-    spread = {name: row.spread(name) for name in record.metrics.headline}
-    return {
-        "rank": place.rank,
-        "tied": place.tied,
-        "finding": place.finding and place.finding.as_json(),
-        "tested_on": entry.tested_on or record.metrics.n,
-        "run": entry.run_id,
-        **{key: getattr(identity, key) for key in ("task", "split", "lang", "rows")},
-        "few_rows": table.few,
-        "backend": entry.backend,
-        "how": how(row),
-        "seeds": row.seeds,
-        "one_seed": row.is_single,
-        "runs": [run.run_id for run in sorted(row.every, key=lambda run: run.seed)],
-        "values": {name: row.estimate(name).as_json() for name in record.metrics.values},
-        "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
-        "identity": identity.as_json(),
-        "checkpoint": entry.checkpoint.model_dump(),
-        "timing": record.timing.as_json(),
-        "metrics": record.metrics.as_json(),
-    }

@@ -151,24 +151,16 @@ def _recipe(known: Catalog, name: str) -> dict[str, Any]:
 
 
 def _runs(results: Path) -> Rows:
-    from harness.records.entries import read_entries
+    from harness.records.index import intact_index
 
-    rows = []
-    for entry in read_entries(open_store(results)):
-        record, metric = entry.record, entry.record.metrics.headline[0]
-        rows.append(
-            {
-                "run": entry.run_id,
-                "backend": entry.backend,
-                "model": record.identity.backend.model,
-                "n": record.n,
-                "metric": metric,
-                **record.metrics.values[metric].model_dump(include={"value", "low", "high"}),
-                "no_answer": record.metrics.unanswered,
-                "finished": record.finished or "",
-            }
-        )
-    return rows
+    return [
+        {
+            **{name: getattr(row, name) for name in ("run", "backend", "model", "n", "metric", "value", "low", "high")},
+            "no_answer": row.unanswered,
+            "finished": row.finished or "",
+        }
+        for row in intact_index(open_store(results)).rows
+    ]
 
 
 def _run_row(row: dict[str, Any]) -> dict[str, Any]:

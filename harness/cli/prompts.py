@@ -209,11 +209,11 @@ def spread_command(
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
     from harness.analysis.spread import parts_in, spreads
-    from harness.records.entries import read_entries
+    from harness.records.index import intact_index
 
     store = open_store(results)
     filters = {"task": names(task, "--task"), "lang": names(lang, "--lang"), "backend": names(backend, "--backend")}
-    entries = _prompted_entries(read_entries(store), filters)
+    entries = _prompted_entries(intact_index(store).entries(), filters)
     found = spreads(entries, parts_in(store, metric), metric)
     if not found:
         _none_found(entries, metric)

@@ -41,7 +41,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     write_parts_atomically(path, [content.encode() if isinstance(content, str) else content])
 
 
-def write_parts_atomically(path: Path, parts: Iterable[bytes]) -> str:
+def write_parts_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> str:
     """As `write_atomically`, of content that is too large to be put together in memory. Returns its sha256."""
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")  # in the same file system

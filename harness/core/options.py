@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,10 +211,25 @@ def metavar_of(field: FieldInfo) -> str:
 
 def setting_text(value: Any) -> str:
     """A value of `--set`, such that `--set` reads the same value again."""
-    import yaml
-
     if isinstance(value, str) and re.fullmatch(SCIENTIFIC, value):
         return json.dumps(value)
+    try:
+        text = json.dumps(value)
+        is_json = json.loads(text) == value
+    except TypeError:
+        is_json = False
+    return _as_yaml_of(text) if is_json else _as_yaml(value)
+
+
+@cache
+def _as_yaml_of(text: str) -> str:
+    """Of a value in JSON. Thousands of runs have the same few settings, and PyYAML is slow."""
+    return _as_yaml(json.loads(text))
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
     plain, escaped = (
         yaml.safe_dump(value, default_flow_style=True, allow_unicode=unicode, width=1e9) for unicode in (True, False)
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from pydantic import BaseModel
 
 from harness.analysis.lines import Line
 from harness.analysis.ranks import Configuration, RankedEntry
@@ -29,23 +30,27 @@ def left_out(names: Sequence[str]) -> str:
     return f"{records} left out: {', '.join(names)}." if names else ""
 
 
-def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
-    """The file; `reported` has separate tables at the end, before `note`. `drawn`: the pictures in charts/."""
-    filters: dict[str, Callable[..., Any]] = {
-        "file_name": file_name,
-        "first_words": _first_of_column,
-        "full_lines": _full_lines,
-        "full_titles": columns,
-        "heading": _heading,
-        "lines": _section_lines,
-        "reported_cells": reported_cells,
-        "spread_lines": lambda table: map(spread_cells, table.spreads),
-        "spread_titles": lambda table: spread_columns(table.metric),
-        "titles": _section_titles,
-    }
-    by_task = groupby(tables, key=lambda table: table.group[:2])
-    tasks = [(f"{task} ({split})", sections(list(members))) for (task, split), members in by_task]
-    return render("leaderboard.md.j2", filters, tasks=tasks, reported=reported, drawn=drawn, folder=FOLDER, note=note)
+class TaskText(BaseModel):
+    """What LEADERBOARD.md says of one task and split. `firsts`: the first entry of each table, a line each."""
+
+    title: str
+    firsts: list[str]
+    body: str
+
+
+def task_text(tables: Sequence[Table], drawn: Collection[str] = ()) -> TaskText:
+    """Of the tables of one task and split. `drawn`: the pictures in charts/."""
+    found = sections(tables)
+    return TaskText(
+        title=f"{tables[0].group[0]} ({tables[0].group[1]})",
+        firsts=[_first_of_column(section, column) for section in found for column in range(len(section.tables))],
+        body=render("leaderboard_task.md.j2", FILTERS, sections=found, drawn=drawn, folder=FOLDER),
+    )
+
+
+def markdown(tasks: Sequence[TaskText], reported: Sequence[Reported] = (), note: str = "") -> str:
+    """The file; `reported` has separate tables at the end, before `note`."""
+    return render("leaderboard.md.j2", {"reported_cells": reported_cells}, tasks=tasks, reported=reported, note=note)
 
 
 def _first_of_column(section: Section, column: int) -> str:
@@ -151,24 +156,59 @@ def record_path(run_id: str) -> str:
     return f"runs/{quote(run_id)}/run.json"
 
 
+def _spread_lines(table: Table) -> list[list[str]]:
+    return list(map(spread_cells, table.spreads))
+
+
+def _spread_titles(table: Table) -> list[str]:
+    return spread_columns(table.metric)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "file_name": file_name,
+    "full_lines": _full_lines,
+    "full_titles": columns,
+    "heading": _heading,
+    "lines": _section_lines,
+    "spread_lines": _spread_lines,
+    "spread_titles": _spread_titles,
+    "titles": _section_titles,
+}
+"""Of the template of a task."""
+
 FEW_TABLES = 8
 """As many answers are read one by one."""
 
 
-def sentence(tables: Sequence[Table]) -> str:
+class Summary(BaseModel):
+    """Of a table. `entries`: how many; `is_led`: whether its first entry is better than chance, and `is_alone`: significantly
+    better than all others; `first`: on the first entry, in words."""
+
+    entries: int
+    is_led: bool
+    is_alone: bool
+    first: str
+
+
+def summary(table: Table) -> Summary:
+    is_led = table.leader is not None
+    return Summary(entries=len(table.places), is_led=is_led, is_alone=is_alone(table.places), first=_first(table))
+
+
+def sentence(tables: Sequence[Summary]) -> str:
     """The first entry of each table, a line each; of many tables, in how many it is significantly better than all others."""
-    several = [table for table in tables if len(table.places) > 1 and table.leader is not None]
+    several = [table for table in tables if table.entries > 1 and table.is_led]
     if not tables:
         return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."
     if len(tables) == 1:
-        return _first(tables[0])
-    chance = sum(table.leader is None for table in tables)
+        return tables[0].first
+    chance = sum(not table.is_led for table in tables)
     beside = f" In {chance} {'table' if chance == 1 else 'tables'} {NOBODY}." if chance else ""
     if not several:
         return f"No table has two entries to compare.{beside}" if chance < len(tables) else f"In all tables {NOBODY}."
     if len(several) <= FEW_TABLES:
-        return "\n".join([*map(_first, several), *([beside.strip()] if beside else [])])
-    alone, many = sum(is_alone(table.places) for table in several), len(several)
+        return "\n".join([*(table.first for table in several), *([beside.strip()] if beside else [])])
+    alone, many = sum(table.is_alone for table in several), len(several)
     found = "each" if alone == many else "none" if not alone else str(alone)
     rest = "" if alone in (0, many) else f"; in the other{f' {many - alone}' if many - alone > 1 else ''} it is tied"
     where = f"{found} of the {many} tables with more than one entry{rest}"

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
+
+from harness.core.durable import file_sha256
 from harness.core.file_names import file_stem
 from harness.core.json_files import digest, write_atomically
 from harness.records.entries import TITLES, Entry, Group
+from harness.records.index import made_by
 from harness.records.names import told_apart
 from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.pareto import pareto_front
-
-if TYPE_CHECKING:
-    import altair as alt
 
 FOLDER = "charts"
 MOST_LINES = 20
@@ -31,21 +33,56 @@ WIDEST_NAME = 70
 """Characters; the library is slow at truncating long names."""
 STALE = re.compile(r".*-[0-9a-f]{8}-(speed|cost|languages)\.svg")
 
+LIBRARIES = ("altair", "vl-convert-python")
 Figures = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The data of a chart, and the function that makes the chart."""
+class Picture(BaseModel):
+    """The data of a chart; `chart` and `options`: the function of `harness.reports.charts` that draws it, and its arguments."""
 
     rows: Figures
-    chart: Callable[[Figures], alt.TopLevelMixin]
+    chart: Literal["quality", "languages"]
+    options: dict[str, Any]
+
+    def spec(self) -> dict[str, Any]:
+        """In Vega-Lite. Raises `MissingExtra`."""
+        from harness.reports.charts import labelled, with_rows
+
+        rows = labelled(self.rows) if self.chart == "quality" else self.rows
+        return with_rows(_spec(self.chart, tuple(self.options.items())), rows)
 
     def svg(self) -> bytes:
         """Raises `MissingExtra`."""
         from harness.reports.charts import svg_of
 
-        return svg_of(self.chart(self.rows))
+        return svg_of(self.spec())
+
+    def drawn_by(self) -> str:
+        """Digest of what determines the drawing."""
+        return digest([charts_made_by(), self.model_dump(mode="json")])
+
+
+@cache
+def _spec(chart: Literal["quality", "languages"], options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Of a chart without rows: many pictures have the same titles."""
+    from harness.reports import charts
+
+    draw = charts.quality if chart == "quality" else charts.languages
+    found: dict[str, Any] = draw(None, **dict(options)).to_dict(validate=False)
+    return found
+
+
+@cache
+def charts_made_by() -> str:
+    """Digest of the code that draws charts: bench's, and that of the libraries."""
+    return digest([made_by(), list(map(_version, LIBRARIES))])
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[str, Picture]:
@@ -72,16 +109,36 @@ def _add(found: dict[str, Picture], name: str, picture: Picture) -> None:
         found[name] = picture
 
 
-def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
-    """Draw all of them into the folder, and delete those of an earlier leaderboard. Raises `MissingExtra` before it writes."""
-    drawn = {folder / name: picture.svg().decode() for name, picture in found.items()}
+Drawn = dict[str, tuple[str, str]]
+"""By the name of a picture: what it was drawn from (`Picture.drawn_by`), and the sha256 of its file."""
+
+
+def write_pictures(found: Mapping[str, Picture], folder: Path, known: Mapping[str, Sequence[str]] | None = None) -> Drawn:
+    """Draw them into the folder, and delete those of an earlier leaderboard. `known`: what is there already is not drawn again
+    where picture and file are as they were. Raises `MissingExtra` before it writes."""
+    drawn: Drawn = {}
+    new: dict[Path, str] = {}
+    for name, picture in found.items():
+        made, path = picture.drawn_by(), folder / name
+        if known and list(known.get(name, ())) == [made, sha256_if_there(path)]:
+            drawn[name] = made, known[name][1]
+        else:
+            new[path] = picture.svg().decode()
+            drawn[name] = made, hashlib.sha256(new[path].encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    for path, text in drawn.items():
+    for path, text in new.items():
         write_atomically(path, text)
     for path in folder.iterdir():
-        if path not in drawn and STALE.fullmatch(path.name):
+        if path.name not in drawn and STALE.fullmatch(path.name):
             path.unlink()
-    return list(drawn)
+    return drawn
+
+
+def sha256_if_there(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return None
 
 
 def file_name(tables: Sequence[Table], kind: str) -> str:
@@ -107,8 +164,6 @@ def _on_one_machine(table: Table) -> list[Entry]:
 def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | None], title: str, less: bool) -> Picture:
     """Quality by cost or speed `x`; `less`: a lower x is better. A zero can't be drawn on a logarithmic axis, but counts for
     the Pareto front."""
-    from harness.reports.charts import quality
-
     runs = [place.row.runs for place in table.places]
     made = [place.row.entry.config_label for place in table.places]
     hows = {place.row.entry.key: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
@@ -129,8 +184,8 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     if left := len(rows) - len(drawn):
         title += f" ({left} at 0 not shown: the axis is logarithmic)"
     y_title = f"{TITLES.get(table.metric, table.metric)} ({'lower' if lower else 'higher'} is better)"
-    chart = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
-    return Picture(drawn, chart)
+    options = {"x_title": title, "y_title": y_title, "lower_is_better": lower, "less_x_is_better": less}
+    return Picture(rows=drawn, chart="quality", options=options)
 
 
 def _shortened(name: str) -> str:
@@ -140,8 +195,6 @@ def _shortened(name: str) -> str:
 
 
 def _languages(section: Section) -> Picture:
-    from harness.reports.charts import languages
-
     metric, shown = section.metric, section.lines[:MOST_LINES]
     columns = range(len(section.tables))
     values = [value for line in shown for column in columns if (value := line.value(column, metric)) is not None]
@@ -166,4 +219,5 @@ def _languages(section: Section) -> Picture:
     left = len(section.lines) - len(shown)
     rest = f"; the first {MOST_LINES} of {len(section.lines)} lines" if left else ""
     better = "lower" if metric in LOWER_IS_BETTER else "higher"
-    return Picture(rows, partial(languages, title=f"{TITLES.get(metric, metric)} by language ({better} is better{rest})"))
+    title = f"{TITLES.get(metric, metric)} by language ({better} is better{rest})"
+    return Picture(rows=rows, chart="languages", options={"title": title})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def better(metric: str) -> str:
 def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
     """The text of the template `name`, which ends in one line break. Nothing is escaped automatically: `esc` escapes names,
     `row` and `table` escape cells."""
+    own = () if filters is None else tuple(filters.items())
+    return _environment(own).get_template(name).render(values).rstrip("\n") + "\n"
+
+
+@cache
+def _environment(filters: tuple[tuple[str, Callable[..., Any]], ...]) -> Environment:
+    """Kept, since to compile a template takes longer than to fill it."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -29,5 +37,5 @@ def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, *
         autoescape=False,  # Markdown
     )
     environment.globals["table"] = lambda titles, rows: "".join(f"{line}\n" for line in table(titles, rows))
-    environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title, **(filters or {})}
-    return environment.get_template(name).render(values).rstrip("\n") + "\n"
+    environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title, **dict(filters)}
+    return environment

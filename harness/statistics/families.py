@@ -159,7 +159,7 @@ class _Joint:
 
     def tested(self, replicates: int, rng: np.random.Generator, span: float) -> tuple[FloatArray, ...]:
         """Low, high, p, adjusted p and detectable difference."""
-        from scipy.stats import norm
+        from scipy.special import ndtri
 
         own, freedom = self._z(self.difference, self.seeds[None, :])
         own, freedom = own[0], freedom[0]
@@ -176,7 +176,7 @@ class _Joint:
         place = max(1, int(LEVEL * (replicates + 1) + 1e-9))
         below, above_it = self._reach(_from_z(np.full(len(own), most[-place]), freedom), span)
         error = np.sqrt(self.centred + self.seeds[self.a] + self.seeds[self.b])
-        detectable = np.where(error > 0, (below + above_it) / 2 + float(norm.ppf(POWER)) * error, np.nan)
+        detectable = np.where(error > 0, (below + above_it) / 2 + float(ndtri(POWER)) * error, np.nan)
         low, high = np.maximum(self.difference - below, -span), np.minimum(self.difference + above_it, span)
         low, high = (np.where(np.abs(end) < _NONE, 0.0, end) for end in (low, high))  # what rounding leaves excludes no 0
         return low, high, p, adjusted, np.where(detectable <= span, detectable, np.nan)

@@ -46,7 +46,7 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mapping[str, A
             board.panels = panels(board.places)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("BENCH_CACHE", str(cache))
-            return html.render(page)
+            return "".join(html.render(page))
 
     return made
 

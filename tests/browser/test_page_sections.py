@@ -327,7 +327,7 @@ def test_a_choice_is_kept_though_the_next_comes_before_it_is_drawn(visit: Visit,
 
 
 def test_a_sample_of_rows_is_called_one(visit: Visit, board: dict[str, Any]) -> None:
-    rows = board["tables"][0]["rows"]
+    rows = board["tables"][0]["key"]
     kept = 40
     board["rowsets"][rows].update(
         ids=board["rowsets"][rows]["ids"][:kept], truth=board["rowsets"][rows]["truth"][:kept], sampled=kept
@@ -399,7 +399,7 @@ def test_many_labels_are_told_in_words(visit: Visit, board: dict[str, Any]) -> N
 def test_several_labels_per_row(visit: Visit, board: dict[str, Any]) -> None:
     table = board["tables"][0]
     table["multilabel"] = True
-    del board["rowsets"][table["rows"]]
+    del board["rowsets"][table["key"]]
     for place in table["places"]:
         for run in place["runs"]:
             board["runs"][run].update(confusion=[[[80, 5], [7, 28]]] * 3, answers=None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ from harness.models.packaged import PACKAGED
 from harness.records.entries import Entry
 from harness.records.journal import prediction_record
 from harness.records.store import Store
+from harness.reports.leaderboard import markdown, task_text
+from harness.reports.tables import Table
+from harness.specs.reported import Reported
 from harness.statistics.metrics import evaluate_predictions
 
 NAMES = ("bad", "fair", "good")
 SCORE = {"name": "strict", "variant": None, "sha256": "a" * 64, "decoding": "score", "shots": [], "shots_sha256": "none"}
 TRAIN = {"langs": ["en"], "train_count": 9, "train_rows": "t", "validation_rows": "v"}
+
+
+def board_text(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
+    """LEADERBOARD.md of these tables."""
+    by_task = groupby(tables, key=lambda table: table.group[:2])
+    return markdown([task_text(list(members), drawn) for _, members in by_task], reported, note)
 
 
 def value(number: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:

@@ -38,7 +38,7 @@ def quality(
     rows are given). A row without x (on a logarithmic axis: without a positive one) is not drawn.
     """
     alt = library()
-    rows = _labelled(rows) if rows else rows
+    rows = labelled(rows) if rows else rows
     there = "isValid(datum.x) && isValid(datum.value)" + (" && datum.x > 0" if log_x else "")
     scale = alt.Scale(type="log" if log_x else "linear", zero=False, nice=False, padding=SIDE)
     x = alt.X("x:Q", title=x_title, scale=scale, axis=_numbered())
@@ -92,7 +92,8 @@ def _numbered() -> Any:
     return library().Axis(grid=False, tickCount=6, format=NUMBER, labelExpr=named, labelBound=8, labelSeparation=6)
 
 
-def _labelled(rows: Rows) -> Rows:
+def labelled(rows: Rows) -> Rows:
+    """With the labels that `quality` needs."""
     front = [row for row in rows if row["front"]]
     labels = front_labels([(row["name"], row["how"]) for row in front])
     found = dict(zip(map(id, front), labels, strict=True))

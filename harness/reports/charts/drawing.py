@@ -75,14 +75,23 @@ def width_of(rows: Rows | None) -> Any:
     return "container" if rows is None else WIDTH
 
 
-def svg_of(chart: alt.TopLevelMixin) -> bytes:
-    """The picture of a chart with rows: the same bytes for the same chart and version of vl-convert; no network. It is light or
-    dark like the page around it, with its own background. Raises `MissingExtra`."""
+def with_rows(spec: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """The spec of a chart that was made without rows, as if it had been made with them. Altair needs longer to make a chart
+    than vl-convert to draw it, so one spec serves many pictures."""
+    width = {"width": WIDTH} if spec.get("width") == width_of(None) else {}
+    return {**spec, **width, "data": {"values": [dict(row) for row in rows], "name": NAME}}
+
+
+def svg_of(chart: alt.TopLevelMixin | Mapping[str, Any]) -> bytes:
+    """The picture of a chart with rows, or of its spec: the same bytes for the same chart and version of vl-convert; no
+    network. It is light or dark like the page around it, with its own background. Raises `MissingExtra`."""
     try:
         import vl_convert
     except ImportError as error:
         raise MissingExtra("vl-convert-python", "charts", "Drawing") from error
-    spec = all_plain(chart.to_dict(validate=False))  # a character that XML forbids crashes vl-convert
+    spec = all_plain(
+        chart if isinstance(chart, Mapping) else chart.to_dict(validate=False)
+    )  # a character that XML forbids crashes vl-convert
     light, dark = (
         vl_convert.vegalite_to_svg(
             spec, vl_version=VEGA_LITE, config={**config(night), "background": ground}, allowed_base_urls=[]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -39,26 +39,52 @@ def declared() -> Declared:
     return Declared.model_validate(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
 
 
-def columns_of(entries: Sequence[Entry], headlines: Sequence[str]) -> list[Column]:
+class MetricUse(BaseModel):
+    """The kinds of labels of the runs that have a metric, and the methods of its intervals."""
+
+    kinds: set[LabelKind] = set()
+    methods: set[str] = set()
+
+
+def uses_of(entries: Iterable[Entry]) -> dict[str, MetricUse]:
+    """By metric."""
+    found: dict[str, MetricUse] = {}
+    for entry in entries:
+        for name, estimate in entry.record.metrics.values.items():
+            use = found.setdefault(name, MetricUse())
+            use.kinds.add(entry.record.identity.label_kind)
+            if estimate.method:
+                use.methods.add(estimate.method)
+    return found
+
+
+def merged(uses: Iterable[Mapping[str, MetricUse]]) -> dict[str, MetricUse]:
+    """Of several sets of runs together."""
+    found: dict[str, MetricUse] = {}
+    for some in uses:
+        for name, use in some.items():
+            known = found.get(name, MetricUse())
+            found[name] = MetricUse(kinds=known.kinds | use.kinds, methods=known.methods | use.methods)
+    return found
+
+
+def columns_of(uses: Mapping[str, MetricUse], headlines: Sequence[str]) -> list[Column]:
     """All columns in their order: with a column for each metric that a run has, the `headlines` first."""
-    there = {name for entry in entries for name in entry.record.metrics.values}
-    names = dict.fromkeys([*headlines, *sorted(there)])
-    return [*declared().before, *(_metric(name, entries) for name in names), *declared().after]
+    names = dict.fromkeys([*headlines, *sorted(uses)])
+    return [*declared().before, *(_metric(name, uses.get(name, MetricUse())) for name in names), *declared().after]
 
 
 def direction(metric: str) -> str:
     return f"{better(metric)} is better"
 
 
-def _metric(name: str, entries: Sequence[Entry]) -> Column:
+def _metric(name: str, use: MetricUse) -> Column:
     term = declared().metrics.get(name)
     if term is None:
         explain = OTHER.format(name=name.removeprefix("evaluate/"))
         return Column(key=name, title=title(name), kind="metric", explain=explain)
-    having = [entry.record for entry in entries if name in entry.record.metrics.values]
-    kinds = {record.identity.label_kind for record in having}
-    methods = sorted({record.metrics.values[name].method or "" for record in having} - {""})
-    parts = [term.explain, f"{better(name).capitalize()} is better.", _unparsed(term, kinds), _interval(methods)]
+    words = _unparsed(term, use.kinds), _interval(sorted(use.methods))
+    parts = [term.explain, f"{better(name).capitalize()} is better.", *words]
     return Column(
         key=name,
         title=title(name),

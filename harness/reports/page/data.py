@@ -13,6 +13,7 @@ from harness.analysis.findings import SHORT
 from harness.analysis.lines import Line
 from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
+from harness.core.json_files import digest
 from harness.core.record import Cut, Machine
 from harness.records.entries import Entry, Group, labels_told
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
@@ -25,9 +26,10 @@ from harness.reports.leaderboard import reported_cells
 from harness.reports.page import model
 from harness.reports.page.answer import decimal, interval
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
-from harness.reports.page.columns import columns_of, declared
+from harness.reports.page.budget import WHOLE, Budget
+from harness.reports.page.columns import columns_of, declared, uses_of
 from harness.reports.page.curves import read_curves
-from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
+from harness.reports.page.details import LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
 from harness.reports.tables import Table, leak_mark, spread_cells, spread_columns
 from harness.reports.text.formats import title, usd
@@ -45,35 +47,46 @@ UNKNOWN_COST = "the record does not hold what a price is made of (an earlier ver
 
 
 def payload(
-    store: Store, results: Path, tables: Sequence[Table], prices: Prices, reported: Sequence[Reported] = (), note: str = ""
+    store: Store,
+    results: Path,
+    tables: Sequence[Table],
+    prices: Prices,
+    reported: Sequence[Reported] = (),
+    note: str = "",
+    budget: Budget = WHOLE,
 ) -> model.Page:
     """What the page shows; `note` stands at its end.
 
     `results` is the folder that holds runs/, latency/ and curves/. Raises `RunError` for a record that is damaged.
     """
     latencies = load_latencies(results)
-    packed = pack(store, tables)
-    keyed = {f"t{number}": table for number, table in enumerate(tables)}
+    packed = pack(store, tables, budget.answers, budget.ids, budget.pairs)
+    keyed = {f"t{digest(table.group)[:12]}": table for table in tables}
     entries = [entry for table in tables for entry in runs_of(table)]
-    most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for entry in entries], EVALUATIONS))
+    most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for entry in entries], budget.evaluations))
     return model.Page(
         bench=version("bench-harness"),
         tables=[_board(key, table, packed, prices, latencies) for key, table in keyed.items()],
         runs={entry.key: details(store, entry, packed.answers.get(entry.key), most) for entry in entries},
-        columns=columns_of(entries, [name for table in tables for name in table.first.record.metrics.headline]),
+        columns=columns_of(uses_of(entries), [name for table in tables for name in table.first.record.metrics.headline]),
         terms=declared().terms,
         alphabet=ALPHABET,
-        rowsets=packed.rows,
+        rowsets={
+            key: packed.rows[name] for key, table in keyed.items() if (name := packed.row_sets[table.group]) in packed.rows
+        },
         sections=list(sections_of(keyed)),
         matrices=matrices([entry for entry in entries if entry.among is None]),
         curves=read_curves(results),
-        reported=[_source(one) for one in reported],
+        reported=sources(reported),
         note=note,
     )
 
 
-def _source(found: Reported) -> model.Source:
-    return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(reported_cells, found.figures)))
+def sources(reported: Sequence[Reported]) -> list[model.Source]:
+    return [
+        model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(reported_cells, found.figures)))
+        for found in reported
+    ]
 
 
 def _board(key: str, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Board:

@@ -11,6 +11,9 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -18,23 +21,26 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 
 from harness.core.cache_folder import cache_dir
 from harness.core.errors import MissingExtra, RunError
-from harness.core.json_files import write_atomically
+from harness.core.json_files import read_sealed, write_atomically, write_sealed
 from harness.core.plain import plain
 from harness.reports.page.answer import Answer, decimal, interval
 from harness.reports.page.model import Page
+from harness.reports.pictures import charts_made_by
 from harness.reports.text.formats import plural, title
 from harness.reports.words import NOBODY
 
 PARTS = Path(__file__).parent / "browser"
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const) (\w+))", re.MULTILINE)
-_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+_DATA = b'<script type="application/json" id="data">'
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
+@cache
 def templates() -> Environment:
     """What is in a template is text, whatever it holds: escaped, and without what would steer a page."""
     environment = Environment(
@@ -48,17 +54,45 @@ def templates() -> Environment:
     return environment
 
 
-def render(page: Page) -> str:
-    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
-    runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
+class Fragment(BaseModel):
+    """A part of the page as text: what `Page` holds of some tables as JSON, and their answers in words. `count`: runs."""
+
+    lists: dict[str, str]
+    mappings: dict[str, str]
+    answers: str
+    count: int
+
+
+LISTS, MAPPINGS = ("tables", "sections", "matrices"), ("runs", "rowsets")
+"""The fields of a page that are those of its parts, one after the other."""
+
+
+def fragment(page: Page) -> Fragment:
+    """What the page says of its tables."""
+    found = page.dump()
+    answers = [Answer(board, page.tables, page.curves) for board in page.tables]
+    return Fragment(
+        lists={name: as_json(found[name])[1:-1] for name in LISTS},
+        mappings={name: as_json(found[name])[1:-1] for name in MAPPINGS},
+        answers=templates().get_template("answers.html.j2").render(answers=answers),
+        count=len(page.runs),
+    )
+
+
+def render(page: Page, parts: Sequence[Fragment] | None = None) -> Iterator[str]:
+    """The whole file in pieces, since of many runs it is large; the same payload and libraries give the same text. `parts`: in
+    place of the page's own tables. Raises `MissingExtra` at once."""
+    runtime, charts, script = _runtime(), _charts(), bundle(PARTS)
+    parts = [fragment(page)] if parts is None else parts
     return (
         templates()
         .get_template("page.html.j2")
-        .render(
+        .generate(
             page=page,
-            answers=[Answer(board, page.tables, page.curves) for board in page.tables],
+            answers=(Markup(part.answers) for part in parts),
+            runs=sum(part.count for part in parts),
             css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
-            data=Markup(as_json(page.dump())),
+            data=map(Markup, data_pieces(page, parts)),
             charts=Markup(charts),
             runtime=Markup(runtime),
             script=Markup(script),
@@ -89,10 +123,35 @@ def as_json(value: Any) -> str:
     return text.encode(errors="backslashreplace").decode().translate(_ESCAPES)  # half a surrogate pair has no UTF-8
 
 
-def shows(text: str, page: Page) -> bool:
-    """Whether this file was made of this payload, with whatever libraries."""
-    found = _DATA.search(text)
-    return found is not None and found[1] == as_json(page.dump())
+def data_pieces(page: Page, parts: Sequence[Fragment]) -> Iterator[str]:
+    """`Page.dump` as JSON, with the tables of the parts, in pieces."""
+    yield as_json({name: value for name, value in page.dump().items() if name not in (*LISTS, *MAPPINGS)})[:-1]
+    for name in LISTS:
+        yield from _joined(f',"{name}":[', [part.lists[name] for part in parts], "]")
+    for name in MAPPINGS:
+        yield from _joined(f',"{name}":{{', [part.mappings[name] for part in parts], "}")
+    yield "}"
+
+
+def _joined(begin: str, members: Sequence[str], end: str) -> Iterator[str]:
+    yield begin
+    for place, member in enumerate(filter(None, members)):
+        if place:
+            yield ","
+        yield member
+    yield end
+
+
+def shows(content: bytes, page: Page, parts: Sequence[Fragment] | None = None) -> bool:
+    """Whether this file was made of this payload, with whatever libraries; `parts`: as in `render`."""
+    begin = content.find(_DATA)
+    end = begin + len(_DATA)
+    for piece in data_pieces(page, [fragment(page)] if parts is None else parts):
+        encoded = piece.encode()
+        if not content.startswith(encoded, end):
+            return False
+        end += len(encoded)
+    return begin >= 0 and content.startswith(b"</script>", end)
 
 
 def _digest(text: str) -> str:
@@ -116,8 +175,20 @@ def _runtime() -> str:
     return runtime
 
 
-def _charts() -> dict[str, Any]:
-    """Every chart without its rows and with @x@, @y@, @title@ for its titles; and what they look like on light and dark."""
+def _charts() -> str:
+    """Every chart as JSON, without its rows and with @x@, @y@, @title@ for its titles; and what they look like on light and
+    dark. Kept, as making it takes half a second. Raises `MissingExtra`."""
+    kept, made = cache_dir() / "page" / "charts.json", charts_made_by()
+    found = read_sealed(kept) or {}
+    if found.get("made_by") != made:
+        found = {"made_by": made, "charts": as_json(_new_charts())}
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_sealed(kept, found)
+    return str(found["charts"])
+
+
+def _new_charts() -> dict[str, Any]:
     from harness.reports import charts
 
     specs = {

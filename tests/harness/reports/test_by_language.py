@@ -15,7 +15,6 @@ from harness.analysis.ranks import fold_seeds, ranked
 from harness.core.errors import MissingExtra
 from harness.records.entries import Entry
 from harness.reports.by_language import Section, sections
-from harness.reports.leaderboard import markdown
 from harness.reports.pictures import Picture, file_name, pictures, write_pictures
 from harness.reports.tables import Table, grouped
 
@@ -143,7 +142,7 @@ def lines_of(text: str) -> dict[str, list[str]]:
 
 def test_a_cell_is_rank_value_interval_and_a_link_and_a_gap_is_a_dash() -> None:
     entries = [run("a", "en", 0.9), run("a", "fr", 0.8), run("b", "fr", 0.6), run("c", "fr", 0.7, n=40)]
-    text = markdown(tables(*entries, p=1.0))
+    text = boards.board_text(tables(*entries, p=1.0))
     found = lines_of(text)
     assert found["backend"] == ["en<br>n = 200", "fr<br>n = 200"]
     assert found["a"] == [
@@ -152,9 +151,10 @@ def test_a_cell_is_rank_value_interval_and_a_link_and_a_gap_is_a_dash() -> None:
     ]
     assert found["b"] == ["–", "1= · **[0.600](runs/b.fr.0.fr.9.200/run.json)** ◇<br><sub>[0.250, 0.750]</sub>"]
     assert "| c | trained on 9 fr | 1 · **[0.700](runs/c.fr.0.fr.9.40/run.json)**" in text.replace("&nbsp;", " ")
-    apart = lines_of(markdown(tables(*entries)))
+    apart = lines_of(boards.board_text(tables(*entries)))
     assert apart["b"][1].startswith("2 · [0.600](runs/")
-    assert lines_of(markdown(tables(run("a", "en", None))))["a"] == ["1 · **[n/a](runs/a.en.0.en.9.200/run.json)**<br>" + SUB]
+    unknown = lines_of(boards.board_text(tables(run("a", "en", None))))
+    assert unknown["a"] == ["1 · **[n/a](runs/a.en.0.en.9.200/run.json)**<br>" + SUB]
 
 
 SUB = "<sub>[0.250, 0.750]</sub>"
@@ -162,7 +162,7 @@ SUB = "<sub>[0.250, 0.750]</sub>"
 
 def test_seeds_are_counted_in_their_cell() -> None:
     seeds = [run("a", "en", accuracy, seed=seed) for seed, accuracy in enumerate((0.5, 0.9, 0.7))]
-    (cell,) = lines_of(markdown(tables(*seeds)))["a"]
+    (cell,) = lines_of(boards.board_text(tables(*seeds)))["a"]
     assert cell.startswith("1 · **[0.700](runs/a.en.2.en.9.200/run.json)** ×3<br>")
 
 
@@ -179,7 +179,7 @@ def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> Non
         made = entry(f"{rows}{day}", rows=rows * 8)
         return boards.with_changes(made, finished=f"2026-01-0{day}T10:00:00+00:00")
 
-    text = markdown(tables(at(1, "b"), at(3, "c"), at(2, "a")))
+    text = boards.board_text(tables(at(1, "b"), at(3, "c"), at(2, "a")))
     heads = [line for line in text.splitlines() if line.startswith("### ")]
     assert heads == [
         "### en: 200 rows (last run 2026-01-03)",
@@ -188,7 +188,7 @@ def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> Non
     ]
     assert "    - **en**, 200 rows (last run 2026-01-03): this run of c3 " in text
     assert "en<br>n = 200<br>2026-01-02" in text
-    assert "(last run" not in markdown(tables(at(1, "b")))
+    assert "(last run" not in boards.board_text(tables(at(1, "b")))
 
 
 def test_lines_that_read_alike_say_what_differs_in_the_languages_that_both_have() -> None:
@@ -207,12 +207,12 @@ def test_the_contents_say_who_is_first_and_what_is_tied(golden: Callable[[str, s
     entries = [run("a", "en", 0.9), run("b", "en", 0.8), run("c", "en", 0.7)]
 
     def said(*entries: Entry, p: float = 0.0) -> str:
-        (line,) = (line for line in markdown(tables(*entries, p=p)).splitlines() if line.startswith("    - "))
+        (line,) = (line for line in boards.board_text(tables(*entries, p=p)).splitlines() if line.startswith("    - "))
         return line
 
     some = tables(*entries)
     places = [p if p.row.entry.backend != "b" else type(p)(1, p.row, True) for p in some[0].places]
-    text = markdown([Table(some[0].group, tuple(places), ())])
+    text = boards.board_text([Table(some[0].group, tuple(places), ())])
     lines = [said(entries[0]), said(*entries), said(*entries[:2]), said(*entries[:2], p=1.0), said(*entries, p=1.0)]
     lines += [line for line in text.splitlines() if line.startswith("    - ")]
     golden("reports/contents", "\n".join(lines) + "\n")
@@ -221,13 +221,13 @@ def test_the_contents_say_who_is_first_and_what_is_tied(golden: Callable[[str, s
 
 
 def test_a_task_of_any_name_is_linked() -> None:
-    text = markdown(tables(run("a", "en", task="x] [y](z")))
+    text = boards.board_text(tables(run("a", "en", task="x] [y](z")))
     assert "- [x&#93; &#91;y&#93;&#40;z (test)](#task-1)" in text
 
 
 def test_every_table_has_a_blank_line_around_it_and_cells_for_all_its_columns() -> None:
     entries = [run(name, lang, n=n) for n in (1000, 500) for lang in ("en", "fr") for name in ("a", "b|c")]
-    lines = markdown(tables(*entries)).splitlines()
+    lines = boards.board_text(tables(*entries)).splitlines()
     for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
         if line.startswith("| ") and not before.startswith("|"):
             assert before == ""
@@ -272,7 +272,7 @@ def test_what_costs_nothing_beats_though_it_has_no_place_on_the_axis() -> None:
     costs = {place.row.entry.run_id: 0.0 if place.row.entry.backend == "free" else 0.5 for place in found[0].places}
     picture = pictures(found, costs)[file_name(found, "cost")]
     assert {row["name"]: row["front"] for row in picture.rows} == {"a": False, "b": True}
-    spec = picture.chart(picture.rows).to_dict()
+    spec = picture.spec()
     assert "1 at 0 not shown" in spec["layer"][2]["encoding"]["x"]["title"]
 
 
@@ -284,15 +284,15 @@ def test_speeds_of_two_machines_are_not_in_one_picture() -> None:
     found = tables(on("fast", "a"), on("slow", "b"), on("slow", "c"))
     (picture,) = pictures(found, {}).values()
     assert {row["name"] for row in picture.rows} == {"b", "c"}
-    assert picture.chart(picture.rows).to_dict()["layer"][2]["encoding"]["x"]["title"] == "rows per second, on slow (2 cores)"
+    assert picture.spec()["layer"][2]["encoding"]["x"]["title"] == "rows per second, on slow (2 cores)"
 
 
 def test_pictures_are_shown_where_they_were_drawn() -> None:
     found = tables(run("a", "en", 0.9), run("b", "en", 0.8), run("a", "fr", 0.7))
     drawn = pictures(found, COST)
-    text = markdown(found, (), drawn)
+    text = boards.board_text(found, (), drawn)
     assert all(f"](charts/{name})\n" in text for name in drawn)
-    assert "![" not in markdown(found)
+    assert "![" not in boards.board_text(found)
 
 
 @pytest.mark.slow
@@ -303,16 +303,22 @@ def test_pictures_are_written_and_those_of_earlier_boards_taken_away(tmp_path: P
     folder.mkdir()
     for name in ("gone-01234567-cost.svg", "mine.svg"):
         (folder / name).write_text("")
-    paths = write_pictures(found, folder)
+    drawn = write_pictures(found, folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*found, "mine.svg"])
-    first = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in write_pictures(found, folder)] == first
+    first = [(folder / name).read_bytes() for name in drawn]
+    assert write_pictures(found, folder) == drawn
+    assert [(folder / name).read_bytes() for name in drawn] == first
     assert all(b">a<" in picture for picture in first)
 
     def missing(self: Picture) -> bytes:
         raise MissingExtra("altair", "charts", "Drawing")
 
     monkeypatch.setattr(Picture, "svg", missing)
+    assert write_pictures(found, folder, drawn) == drawn, "nothing has changed, so nothing is drawn"
+    changed = next(iter(found))
+    (folder / changed).write_bytes(b"<svg/>")
+    with pytest.raises(MissingExtra):
+        write_pictures(found, folder, drawn)
     with pytest.raises(MissingExtra):
         write_pictures(found, tmp_path / "none")
     assert not (tmp_path / "none").exists()

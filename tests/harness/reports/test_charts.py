@@ -270,3 +270,9 @@ def test_a_character_that_xml_forbids_is_drawn_as_its_escape(bad: str) -> None:
     shown = "".join(ElementTree.fromstring(drawn).itertext())
     escaped = ascii(bad)[1:-1]
     assert all(f"{letter}{escaped}" in shown for letter in "abc")
+
+
+@pytest.mark.parametrize("kind", ["quality", "languages", "transfer"])
+def test_a_spec_may_get_its_rows_later(kind: str) -> None:
+    rows: Any = charts.labelled(ROWS[kind]) if kind == "quality" else ROWS[kind]
+    assert charts.with_rows(MAKE[kind](None).to_dict(), rows) == MAKE[kind](ROWS[kind]).to_dict()

@@ -19,7 +19,7 @@ from harness.core.record import Estimate
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import left_out, markdown, sentence
+from harness.reports.leaderboard import left_out, sentence, summary
 from harness.reports.tables import Table, grouped, read_tables
 from harness.reports.text.formats import shown
 from harness.reports.words import part
@@ -35,8 +35,12 @@ def board(entries: Sequence[Entry], p: float = 0.0) -> list[Table]:
     return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 
+def said_of(tables: Sequence[Table]) -> str:
+    return sentence(list(map(summary, tables)))
+
+
 def page(entries: Sequence[Entry], reported: Sequence[Reported] = (), p: float = 0.0) -> str:
-    return markdown(board(entries, p), reported)
+    return boards.board_text(board(entries, p), reported)
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -174,10 +178,10 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
 def test_the_sentence_says_how_large_the_models_are() -> None:
     trained = entry("e5", 0.6, backend={"name": "e5", **packaged("e5-small")})
     asked = entry("llm", 0.5, backend={"name": "llm", **packaged("smollm2")}, prompt=prompt(), train=None)
-    said = sentence(board([trained, asked]))
+    said = said_of(board([trained, asked]))
     assert (said.count("118M"), said.count("135M")) == (1, 1)
-    assert "135M" not in sentence(board([trained]))
-    assert sentence(board([asked])).count("135M") <= 1, "nothing is compared"
+    assert "135M" not in said_of(board([trained]))
+    assert said_of(board([asked])).count("135M") <= 1, "nothing is compared"
     assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en)") == 1
 
 
@@ -217,7 +221,7 @@ def test_the_sentences(golden: Callable[[str, str], None]) -> None:
         "first in eight tables, tied in one": [*some * 8, rest[1]],
         "first in four tables, tied in eight": [*some, *rest] * 4,
     }
-    text = "".join(f"{name}: {sentence(tables)}\n" for name, tables in boards.items())
+    text = "".join(f"{name}: {said_of(tables)}\n" for name, tables in boards.items())
     golden("reports/sentences", text + f"damaged: {left_out(['a'])}\ndamaged: {left_out(['a', 'b'])}\n")
 
 
@@ -244,7 +248,7 @@ def test_several_prompts_of_one_model_are_a_row_of_a_table_below(store: Store) -
     for name, right in (("strict", 240), ("loose", 120), ("terse", 200)):
         record(store, "llm", answers(right), TRUTH, prompt=prompt(name))
     record(store, "tfidf", answers(150), TRUTH)
-    text = markdown(read_tables(store, read_entries(store)))
+    text = boards.board_text(read_tables(store, read_entries(store)))
     ranking, prompts = text.split("The same models with each of their prompts")
     assert [row[1] for row in table_rows(ranking)] == ["llm", "llm", "tfidf", "llm"]
     (line,) = (line for line in prompts.splitlines() if line.startswith("| llm"))
@@ -273,7 +277,7 @@ def test_a_record_whose_predictions_are_damaged_is_left_out(store: Store, caplog
 
 def test_what_was_left_out_stands_at_the_end() -> None:
     assert left_out([]) == ""
-    assert markdown([], note=left_out(["a", "b"])).endswith(f"\n{left_out(['a', 'b'])}\n")
+    assert boards.board_text([], note=left_out(["a", "b"])).endswith(f"\n{left_out(['a', 'b'])}\n")
 
 
 def figure(**changes: Any) -> Figure:
@@ -357,14 +361,14 @@ def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, mon
         return iter(found)
 
     monkeypatch.setattr(Path, "iterdir", shuffled)
-    texts = {markdown(read_tables(store, read_entries(store))) for store in stores for _ in range(5)}
+    texts = {boards.board_text(read_tables(store, read_entries(store))) for store in stores for _ in range(5)}
     assert len(texts) == 1
     text = texts.pop()
     assert len(table_rows(text)) == 4  # two seeds share a row
     for name in stores[0].ids():
         assert f"](runs/{name}/run.json)" in text
     entries = read_entries(stores[0])
-    assert markdown(read_tables(stores[0], entries[::-1])) == markdown(read_tables(stores[0], entries))
+    assert boards.board_text(read_tables(stores[0], entries[::-1])) == boards.board_text(read_tables(stores[0], entries))
 
 
 def test_the_record_of_a_run_with_an_odd_name_is_linked() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 from boards import record
 
 from harness.analysis.compare import compare
 from harness.records.entries import LEAK, leak_line, read_entries, read_entry
 from harness.records.store import Store
-from harness.reports.leaderboard import markdown
 from harness.reports.tables import columns, lines_of, read_tables
 
 TRUTH = [0, 1, 2] * 20
@@ -47,7 +47,7 @@ def test_the_board_marks_the_runs_and_says_the_most_rows(store: Store) -> None:
     assert line.startswith(LEAK)
     assert "7" in line
     assert "1,234" in line
-    board = markdown([table]).split("## How to read")[0]
+    board = boards.board_text([table]).split("## How to read")[0]
     assert board.count(f"&nbsp;{LEAK}") == 2, "in the cells of the table of languages"
 
 

@@ -12,7 +12,7 @@ from boards import entry, record, value
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.page.columns import columns_of, declared
+from harness.reports.page.columns import columns_of, declared, uses_of
 from harness.reports.page.model import Board, Column, Place
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -25,7 +25,7 @@ def with_metric(name: str, method: str | None = "wilson", kind: str = "ordinal")
 
 
 def column(name: str, *entries: Entry) -> Column:
-    return next(found for found in columns_of(entries, []) if found.key == name)
+    return next(found for found in columns_of(uses_of(entries), []) if found.key == name)
 
 
 def test_every_metric_that_a_run_can_have_is_explained(store: Store) -> None:

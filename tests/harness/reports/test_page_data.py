@@ -23,8 +23,8 @@ from harness.records import predictions
 from harness.records.entries import read_entries, read_entry
 from harness.records.latency import LatencyRecord, write_latency
 from harness.records.store import Store
-from harness.reports.leaderboard import markdown
 from harness.reports.page import answers, details, html
+from harness.reports.page.budget import WHOLE, Budget
 from harness.reports.page.data import PREDICTIONS, UNKNOWN_COST, payload
 from harness.reports.tables import read_tables
 from harness.specs.prices import Prices, load_prices
@@ -54,10 +54,12 @@ def prices(tmp_path: Path) -> Prices:
     return load_prices(tmp_path)
 
 
-def shown(store: Store, prices: Prices | None = None, reported: Sequence[Reported] = ()) -> dict[str, Any]:
+def shown(
+    store: Store, prices: Prices | None = None, reported: Sequence[Reported] = (), budget: Budget = WHOLE
+) -> dict[str, Any]:
     """The payload, through strict JSON."""
     tables = read_tables(store, read_entries(store))
-    found = payload(store, store.root.parent, tables, prices or load_prices(store.root), reported)
+    found = payload(store, store.root.parent, tables, prices or load_prices(store.root), reported, budget=budget)
     back: dict[str, Any] = json.loads(json.dumps(found.dump(), allow_nan=False))
     return back
 
@@ -259,7 +261,7 @@ def test_languages_side_by_side_are_those_of_the_markdown(store: Store) -> None:
     assert [(line["backend"], line["how"]) for line in section["lines"]] == [("good", own), ("bad", own)]
     first = [tables[key]["places"][0]["run"] for key in section["tables"]]
     assert section["lines"][0]["runs"] == first
-    text = markdown(read_tables(store, read_entries(store)))
+    text = boards.board_text(read_tables(store, read_entries(store)))
     assert text.index("| good | trained on 9 of its own") < text.index("| bad | trained on 9 of its own")
 
 
@@ -310,7 +312,7 @@ def test_latency_is_what_was_measured_of_the_same_backend(store: Store) -> None:
     assert dict(place["facts"])["latency of one row"] == f"50% within 1.5 ms, 95% within 2.2 ms ({basis})"
 
 
-def test_what_the_validation_rows_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_validation_rows_said(store: Store) -> None:
     said = [{"epoch": i / 10, "step": i, "loss": 1 / (1 + i), "accuracy": 0.5} for i in range(30)]
     training = {**MANIFEST["training"], "evaluations": said, "best": {"step": 8, "accuracy": 0.5}}
     name = record(store, "enc", GOOD, TRUTH, manifest={**MANIFEST, "training": training})
@@ -318,10 +320,7 @@ def test_what_the_validation_rows_said(store: Store, monkeypatch: pytest.MonkeyP
     assert [one["step"] for one in run["evaluations"]] == list(range(30))
     assert run["evaluations"][2] == {"epoch": 0.2, "step": 2, "loss": 0.333333, "accuracy": 0.5}
     assert ("evaluations_of" in run, run["best_step"]) == (False, 8)
-    from harness.reports.page import data
-
-    monkeypatch.setattr(data, "EVALUATIONS", 10)
-    run = shown(store)["runs"][name]
+    run = shown(store, budget=Budget(evaluations=10))["runs"][name]
     steps = [one["step"] for one in run["evaluations"]]
     assert (len(steps), steps[0], steps[-1], run["evaluations_of"]) == (11, 0, 29, 30)
     assert max(b - a for a, b in pairwise(steps)) <= 4
@@ -397,7 +396,7 @@ def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypa
     assert (table["task"], table["lang"], table["labels"]) == (shown_as[0], shown_as[7], shown_as[:3])
     assert sorted(place["backend"] for place in table["places"]) == sorted(shown_as)
     assert sorted(key for run in found["runs"].values() for key, _ in run["settings"]) == sorted(shown_as)
-    assert found["rowsets"][table["rows"]]["ids"] == [plain(name) for name in sorted(ids)]
+    assert found["rowsets"][table["key"]]["ids"] == [plain(name) for name in sorted(ids)]
     for run in found["runs"].values():
         assert re.fullmatch(r"runs/[\w.%-]+/run\.json", run["record"], re.ASCII), "a link that any browser reads alike"
         assert (store.root.parent / unquote(run["record"])).is_file()

@@ -64,7 +64,7 @@ function testOf({runs, p, better}, a, b) {
 export function drawDiffer(more = 0) {
   wanted = more ? wanted + more : STEP / 4;
   const board = boardNow();
-  const set = board && DATA.rowsets[board.rows];
+  const set = board && DATA.rowsets[board.key];
   const choices = set ? choicesOf(board) : [];
   if (choices.length < 2) return fillSection("differ", {});
   const [a, b] = pairOf(board, choices.map(([run]) => run));
