@@ -30,6 +30,7 @@ from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest, write_atomically, write_parts_atomically
 from harness.core.record import RunRecord
 from harness.records.entries import Entry, read_entry, warn_of
+from harness.records.shared import is_at_url
 from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store
 
 log = logging.getLogger("bench")
@@ -170,15 +171,19 @@ def intact_index(store: Store) -> RunIndex:
 
 
 def state_of(store: Store, name: str) -> str:
-    """Sizes and times of the files of a record; "" where one is missing, or was written just now."""
+    """Sizes and times of the files of a record; "" where one is missing, or was written just now. Predictions at a URL are
+    fetched when they are read."""
     found, newest = [], 0
-    try:
-        for file in (MANIFEST, METRICS, PREDICTIONS):
-            about = os.stat(f"{store.root}/{name}/{file}")  # noqa: PTH116 (of 30,000 files; Path is slower)
-            found.append(f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}")
-            newest = max(newest, about.st_mtime_ns, about.st_ctime_ns)
-    except OSError:
-        return ""
+    for file in (MANIFEST, METRICS, PREDICTIONS):
+        path = f"{store.root}/{name}/{file}"
+        try:
+            about = os.stat(path)  # noqa: PTH116 (of 30,000 files; Path is slower)
+        except OSError:
+            if file == PREDICTIONS and is_at_url(Path(path)):
+                continue
+            return ""
+        found.append(f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}")
+        newest = max(newest, about.st_mtime_ns, about.st_ctime_ns)
     return "" if time.time_ns() - newest < SETTLED_SECONDS * 1e9 else " ".join(found)
 
 

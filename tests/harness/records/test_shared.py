@@ -16,7 +16,7 @@ import toy
 from harness.core.errors import RunBusy
 from harness.core.places import folder_of
 from harness.core.shard import Shard
-from harness.records import shared
+from harness.records import index, shared
 from harness.records.entries import read_entries, read_entry
 from harness.records.shards import shards_by_run
 from harness.records.shared import NotUploaded, close_results, fetch_record, open_results
@@ -561,3 +561,18 @@ def test_a_store_finds_its_url_on_another_machine(project: Path, on: Machine, tm
     fetch_record(driver.root / run_id)
     assert driver.record(run_id) == record
     assert pickle.loads(pickle.dumps(Store(tmp_path))) == Store(tmp_path)
+
+
+def test_a_record_without_its_predictions_stays_in_the_index(
+    project: Path, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = go(toy.plan(project), on("a")).run_id
+    store = opened(on("b"))
+    monkeypatch.setattr(index, "SETTLED_SECONDS", 0.0)
+    before = index.state_of(store, run_id)
+    assert before
+    assert [row.run for row in index.read_index(store).rows] == [run_id]
+    store.predictions(run_id)
+    assert index.state_of(store, run_id) not in ("", before)
+    (store.root / run_id / "metrics.json").unlink()
+    assert index.state_of(store, run_id) == ""
