@@ -9,6 +9,9 @@ from typing import Literal
 from harness.core.errors import BenchError
 from harness.core.shard import Shard
 from harness.records.entries import Entry
+from harness.records.shards import shard_name
+from harness.records.shared import fetch_record
+from harness.records.store import Store
 
 State = Literal["new", "found", "incomplete", "failed"]
 
@@ -32,3 +35,12 @@ class Outcome:
     host: str = field(default_factory=socket.gethostname)
     entry: Entry | None = field(default=None, repr=False, compare=False)
     ends_all: bool = False
+
+
+def is_seen(store: Store, outcome: Outcome) -> bool:
+    """Whether the record or the shard of an outcome is where this machine looks for it. Raises `StorageError`."""
+    assert outcome.run_id is not None
+    names = [outcome.run_id, *([] if outcome.shard is None else [shard_name(outcome.run_id, outcome.shard)])]
+    for name in names:
+        fetch_record(store.root / name)
+    return any((store.root / name).is_dir() for name in names)

@@ -18,10 +18,9 @@ from harness.execution.events import Event
 from harness.execution.executors._ray_cluster import Nodes, Resources, connect, first_line, in_words, the_ray
 from harness.execution.executors._ray_worker import Desk, RayWorker, Started, Surroundings, sent_variables
 from harness.execution.jobs import Job
-from harness.execution.outcome import Outcome
+from harness.execution.outcome import Outcome, is_seen
 from harness.execution.schedule import Schedule
 from harness.execution.worker import Setup, failed
-from harness.records.entries import finished_entry
 from harness.specs.executors import RaySettings
 
 TICK = 0.5
@@ -277,7 +276,7 @@ class _Crew:
         if outcome.run_id is None or outcome.host in self._seen:
             return
         until = time.monotonic() + UNSEEN_PATIENCE
-        while finished_entry(self._store, outcome.run_id, warn=False) is None:
+        while not is_seen(self._store, outcome):
             if time.monotonic() > until:
                 raise RunError(
                     f"{outcome.host} has written the record {outcome.run_id}, and it is not in {self._store.root}: that is "
