@@ -30,6 +30,7 @@ from harness.cli import (
     latency,
     leaderboard,
     listing,
+    merge,
     overall,
     prompts,
     prompts_optimize,
@@ -109,6 +110,7 @@ GROUPS: dict[str, tuple[str, Commands]] = {
         {
             "export": (export.export_command, "Write runs or predictions to a file"),
             "import": (import_.import_command, "Import lm-evaluation-harness results"),
+            "merge": (merge.merge_command, "Make records of runs in shards"),
             "rescore": (rescore.rescore_command, "Compute intervals again"),
         },
     ),

@@ -24,7 +24,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of, completed, member
 from harness.cli.run_options import completion, takes_run_options
-from harness.core.options import ExecutionOptions, RunOptions
+from harness.core.options import IN_PARTS, ExecutionOptions, RunOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked, check_data, check_fit, check_trained_classifier, is_prompted, is_trained, read_option
 
@@ -61,7 +61,7 @@ MinSteps = Annotated[int, typer.Option(min=1, metavar="N", help="Train at least 
 
 @takes_run_options(
     *("task", "lang", "prompt", "decoding", "settings", "seed", "limit", "data", "labels_from", "soft_labels"),
-    *ExecutionOptions.model_fields,
+    *(name for name in ExecutionOptions.model_fields if name not in IN_PARTS),
     help=HELP,
     defaults={"seed": (0, 1, 2, 3, 4)},
 )

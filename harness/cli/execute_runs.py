@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class FinishedRun:
 
     @property
     def run_id(self) -> str | None:
-        return None if self.entry is None else self.entry.run_id
+        return self.outcome.run_id
 
     @property
     def name(self) -> str:
@@ -72,6 +72,7 @@ class FinishedRun:
             "run": self.run_id,
             **self.options.model_dump(mode="json"),
             "model_from_cache": self.outcome.model_from_cache,
+            **({} if self.outcome.shard is None else {"shard": str(self.outcome.shard), "rows": self.outcome.rows}),
             "metrics": record and record.metrics.as_json(),
             "gates": [gate.as_json() for gate in record.gates] if record else [],
             "finding": self.finding and self.finding.as_json(),
@@ -90,21 +91,27 @@ def run_all(
     share is printed once."""
     from harness.cli.progress import Progress
     from harness.cli.project_file import executor_tables
-    from harness.execution.jobs import run_jobs
+    from harness.core.shard import Shard
+    from harness.execution.jobs import in_shards, run_jobs
 
     executor = executor_for(execution, known, store, budget)
     jobs = run_jobs(runs, known, executor_tables().needs)
+    parts = [execution.shard] if execution.shard else Shard.all_of(execution.shards) if execution.shards else []
+    jobs = in_shards(jobs, parts) if parts else jobs
     done: dict[int, FinishedRun] = {}
     told: set[str] = set()
+    whole = _Whole(known, store, execution.shards or 1)
     with Progress(len(jobs)) as progress:
         lines = Lines(progress, jobs)
         try:
-            for position, outcome in executor.carry_out(jobs, lines.tell):
-                if outcome.error is not None and str(outcome.error) not in told:
-                    told.add(str(outcome.error))
-                    progress.print(worded(outcome.error))
-                done[position] = _finished(runs[position].options, position, outcome, store, progress)
-                lines.end(position)
+            for job, ended in executor.carry_out(jobs, lines.tell):
+                lines.end(job)
+                if ended.error is not None and str(ended.error) not in told:
+                    told.add(str(ended.error))
+                    progress.print(worded(ended.error))
+                if (outcome := whole.of(job, ended)) is not None:
+                    position = job // max(1, len(parts))
+                    done[position] = _finished(runs[position].options, position, outcome, store, progress)
         except KeyboardInterrupt:
             return [done[position] for position in sorted(done)], True
     return [done[position] for position in sorted(done)], False
@@ -120,6 +127,38 @@ def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budg
         option = "--workers" if execution.workers else "--address"
         verbosity.note(f"note: {option} has no effect with --executor local.")
     return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
+
+
+class _Whole:
+    """Runs that were carried out in `count` parts, which are the jobs of neighbouring numbers."""
+
+    def __init__(self, known: Catalog, store: Store, count: int) -> None:
+        self._known, self._store, self._count = known, store, count
+        self._parts: dict[int, list[Outcome]] = {}
+
+    def of(self, job: int, outcome: Outcome) -> Outcome | None:
+        """What became of the run, once all of its parts have an outcome: they are merged, if none has failed."""
+        from harness.core.errors import BenchError
+        from harness.execution.worker import failed
+        from harness.records.shards import shards_by_run
+        from harness.running.merging import merge
+
+        if self._count == 1:
+            return outcome
+        parts = self._parts.setdefault(job // self._count, [])
+        parts.append(outcome)
+        if len(parts) < self._count:
+            return None
+        if (lost := next((part for part in parts if part.error is not None), None)) is not None:
+            return lost
+        assert outcome.run_id is not None
+        if not (folders := shards_by_run(self._store).get(outcome.run_id)):
+            return replace(outcome, state="found", shard=None, rows=None)  # the whole run has its record
+        try:
+            merged = merge(folders, self._store, self._known)
+        except BenchError as error:
+            return failed(error)
+        return replace(outcome, state="new", entry=merged.entry, shard=None, rows=None)
 
 
 class Lines:
@@ -161,7 +200,7 @@ def _finished(options: RunOptions, position: int, outcome: Outcome, store: Store
     from harness.analysis.findings import finding_of_entry
     from harness.records.entries import gate_lines, leak_line, read_entry
 
-    if outcome.run_id is None:
+    if outcome.run_id is None or outcome.shard is not None:
         return FinishedRun(options, outcome, position)
     entry = outcome.entry or read_entry(store, outcome.run_id)
     finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
@@ -207,7 +246,9 @@ class Series:
         digits = next((done.run_id.rpartition(".")[2] for done in outcomes if getattr(done, "run_id", None)), None)
         where = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
         if digits is not None:
-            verbosity.note(f"Next: bench leaderboard{where}, or bench show {digits}{where}")
+            sharded = any(isinstance(done, FinishedRun) and done.outcome.shard for done in outcomes)
+            show = f"bench leaderboard{where}, or bench show {digits}{where}"
+            verbosity.note(f"Next: {f'when all shards are finished, bench results merge{where}' if sharded else show}")
         self._print_tracker()
         exit_if_interrupted(stopped)
         exit_with(done.error for done in outcomes)

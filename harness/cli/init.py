@@ -275,7 +275,9 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
 
 def _recorded(name: str) -> list[str]:
     """A sentence on runs of another task of that name, or of this one before it was written over."""
-    runs = sum(not path.name.endswith(".partial") for path in Path("results", "runs").glob(f"{name}.*"))
+    from harness.records.store import Store
+
+    runs = sum(run.startswith(f"{name}.") for run in Store(Path("results", "runs")).ids())
     if not runs:
         return []
     had = "run of a task of that name is" if runs == 1 else "runs of a task of that name are"

@@ -25,7 +25,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of, completed, note_unused
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ELSEWHERE, ExecutionOptions
+from harness.core.options import ELSEWHERE, IN_PARTS, ExecutionOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
 
@@ -56,7 +56,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Fi
 Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Put this before the names of the new columns.")]
 
 
-@takes_run_options(but=("split", "track", *ELSEWHERE), help=HELP)
+@takes_run_options(but=("split", "track", *ELSEWHERE, *IN_PARTS), help=HELP)
 def label_command(
     asked: Asked,
     execution: ExecutionOptions,

@@ -22,7 +22,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of, completed, note_unused
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ELSEWHERE, ExecutionOptions
+from harness.core.options import ELSEWHERE, IN_PARTS, ExecutionOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
 
@@ -46,7 +46,9 @@ Rate = Annotated[float | None, typer.Option(metavar="ROWS", help="Simulate rows 
 
 
 @takes_run_options(
-    but=("split", "calibration", "decision", "force", "no_gate", "track", *ELSEWHERE), help=HELP, defaults={"limit": 200}
+    but=("split", "calibration", "decision", "force", "no_gate", "track", *ELSEWHERE, *IN_PARTS),
+    help=HELP,
+    defaults={"limit": 200},
 )
 def latency_command(
     asked: Asked,

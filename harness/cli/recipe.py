@@ -25,7 +25,7 @@ from harness.cli.options import (
 from harness.cli.requests import budget_of
 from harness.cli.run_options import completion, takes_run_options
 from harness.cli.tune import carry_out_search
-from harness.core.options import ExecutionOptions, RunOptions
+from harness.core.options import IN_PARTS, ExecutionOptions, RunOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
 
@@ -56,7 +56,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and what 
 
 
 @takes_run_options(
-    but=("task", "continue_from", "labels_from", "soft_labels"),
+    but=("task", "continue_from", "labels_from", "soft_labels", *IN_PARTS),
     help=HELP,
     defaults=dict.fromkeys([*RunOptions.model_fields, "results"]),
     explicit=[name for name in RunOptions.model_fields if name != "data"],  # a folder's defaults must not change a recipe

@@ -12,7 +12,7 @@ from harness.cli import verbosity
 from harness.cli.options import Json, catalog, open_store, plain, print_json, print_table, tolerate_broken_pipe, write_page
 from harness.cli.requests import budget_of, completed
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ExecutionOptions
+from harness.core.options import IN_PARTS, ExecutionOptions
 from harness.specs.asked import Asked, check_trained_classifier
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ HELP = {
 
 
 @takes_run_options(
-    but=("split", "prompt", "decoding", "calibration", "continue_from", "labels_from", "soft_labels", "no_gate"), help=HELP
+    but=("split", "prompt", "decoding", "calibration", "continue_from", "labels_from", "soft_labels", "no_gate", *IN_PARTS),
+    help=HELP,
 )
 def transfer_command(
     asked: Asked,

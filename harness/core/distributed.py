@@ -27,12 +27,26 @@ class OutOfStep(SystemExit):
     """A training failed in this process alone. The others still train, so all processes must end."""
 
 
+LAUNCHER_VARIABLES = ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun and accelerate set in each process."""
+
+
 def processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """1 unless torchrun or accelerate started this process: SLURM and others set `WORLD_SIZE` alone."""
+    names = LAUNCHER_VARIABLES[:1] if LAUNCHER_VARIABLES[0] in os.environ else LAUNCHER_VARIABLES[2:]
+    return int(os.environ.get("WORLD_SIZE", "1")) if all(name in os.environ for name in names) else 1
 
 
 def is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    return processes() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def forget_other_launchers() -> None:
+    """Take out what SLURM and others set to number their processes: accelerate would wait for processes that do not train
+    along."""
+    if processes() == 1:
+        for name in LAUNCHER_VARIABLES:
+            os.environ.pop(name, None)
 
 
 def broadcast(value: Any) -> Any:

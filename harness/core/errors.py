@@ -97,6 +97,10 @@ class DamagedRecord(RunError):
     """Files of a finished run are not what was written; the run is left out of every table."""
 
 
+class OtherInputs(RunError):
+    """Rows, labels or a prompt are not those of the run that is to be made of its shards."""
+
+
 class ModelUnavailable(RunError):
     """Weights are not available (no network, no such repository, wrong checksum)."""
 

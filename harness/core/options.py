@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.fields import FieldInfo
 
+from harness.core.shard import ShardField
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
@@ -134,6 +135,10 @@ class ExecutionOptions(BaseModel):
     max_cost: float | None = flag(
         "Spend at most this on servers, in all runs of this command.", "USD", ge=0, allow_inf_nan=False
     )
+    shard: ShardField | None = flag(
+        "Predict part I of N of each run, I from 1 to N; `bench results merge` makes the record of all parts.", "I/N"
+    )
+    shards: int | None = flag("Predict each run in N parts, which the workers share, and merge them.", "N", ge=2)
     force: bool = flag("Run again even if a finished record exists.", default=False)
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)
     trust_metric_code: bool = flag("Run the programs that a task names under `metrics`. Read them first.", default=False)
@@ -152,6 +157,8 @@ class ExecutionOptions(BaseModel):
 
 ELSEWHERE = ("executor", "workers", "address")
 """Options of commands whose runs other processes may carry out."""
+IN_PARTS = ("shard", "shards")
+"""Options of `bench run` alone."""
 
 
 def all_fields() -> dict[str, FieldInfo]:

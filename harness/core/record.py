@@ -402,6 +402,24 @@ class Dates(Part):
     may_have_read: bool
 
 
+class Machine(Part):
+    """Nothing here names its owner."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    gpu: str | None = None
+    memory_gib: int | None = None
+    system: str | None = None
+
+
+class ShardTimes(Part):
+    """Of a run that was predicted in shards: `Timing.seconds` is the sum over all of them."""
+
+    count: int
+    longest_seconds: float | None = Field(default=None, description="of the slowest shard: what all take side by side")
+    machines: list[Machine] | None = Field(default=None, description="one for each shard, in their order, where they differ")
+
+
 class Timing(Part):
     """Of the predictions. `counts` says what is timed."""
 
@@ -418,6 +436,7 @@ class Timing(Part):
     settings: dict[str, Any] | None = Field(
         default=None, description="settings of the engine in use that change speed and memory alone"
     )
+    shards: ShardTimes | None = Field(default=None, description="of a run that was merged from shards (`--shard`)")
 
 
 class Tokens(Part):
@@ -467,16 +486,6 @@ class PeakMemory(Part):
 
     host: int | None = None
     gpu: int | None = None
-
-
-class Machine(Part):
-    """Nothing here names its owner."""
-
-    cpu: str | None = None
-    cores: int | None = None
-    gpu: str | None = None
-    memory_gib: int | None = None
-    system: str | None = None
 
 
 class LabelledBy(Part):

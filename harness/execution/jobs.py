@@ -9,10 +9,11 @@ from typing import Protocol
 from harness.core.errors import UnknownName
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
+from harness.core.shard import Shard
 from harness.core.types import ShotsBy
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Worker
-from harness.specs.asked import engine_of, is_prompted
+from harness.specs.asked import engine_of, is_prompted, is_trained
 from harness.specs.backend_specs import validated_options, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.executors import Needs
@@ -43,6 +44,10 @@ class Job(Protocol):
     @property
     def group(self) -> str:
         """Equal for jobs that the same loaded model serves."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the first job of the group trains its model."""
 
     @property
     def after(self) -> int | None:
@@ -77,13 +82,15 @@ class RunJob:
     need: Need = field(repr=False)
     group: str = field(repr=False)
     after: int | None = None
+    shard: Shard | None = None
+    trains: bool = field(default=False, repr=False)
 
     def started_from(self, outcome: Outcome) -> RunJob:
         options = self.options.changed(continue_from=outcome.trained_key)
         return replace(self, options=options, group=digest([self.group, options.continue_from]))
 
     def carried_out_by(self, worker: Worker) -> Outcome:
-        return worker.run(self.options)
+        return worker.run(self.options, self.shard)
 
 
 def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[RunJob]:
@@ -93,9 +100,21 @@ def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[Ru
         if name not in known:
             raise UnknownName("backend", name, known)
     return [
-        RunJob(run.name, run.options, need_of(run.options, catalog, needs), group_of(run.options, catalog), run.after)
+        RunJob(
+            run.name,
+            run.options,
+            need_of(run.options, catalog, needs),
+            group_of(run.options, catalog),
+            run.after,
+            trains=is_trained(catalog, run.options.backend),
+        )
         for run in runs
     ]
+
+
+def in_shards(jobs: Sequence[RunJob], shards: Sequence[Shard]) -> list[RunJob]:
+    """For each job, which waits for no other one, a job for each of the shards."""
+    return [replace(job, name=f"{job.name} {shard}", shard=shard) for job in jobs for shard in shards]
 
 
 def need_of(options: RunOptions, catalog: Catalog, needs: Needs) -> Need:
@@ -118,12 +137,14 @@ def group_of(options: RunOptions, catalog: Catalog) -> str:
     """Equal for runs that the same loaded model serves: of a prompted model all prompts and languages, of a trained one all
     tests of the same training."""
     parts: list[object] = [options.backend, options.model, dict(options.settings)]
-    if is_prompted(catalog, options.backend):
-        # Examples that an encoder chooses load that encoder beside the model.
-        return digest([*parts, options.shots_by is not None and options.shots_by is not ShotsBy.RANDOM])
+    # Examples that an encoder chooses load that encoder beside the model.
+    shots = [options.shots_by is not None and options.shots_by is not ShotsBy.RANDOM]
+    if not is_trained(catalog, options.backend):
+        return digest([*parts, *(shots if is_prompted(catalog, options.backend) else [options.task])])
     langs = options.train_lang or (options.lang,)
     limits = [options.train_limit, options.resample_train, options.validation_limit]
     starts = [options.continue_from, options.labels_from, options.soft_labels]
     data = None if options.data is None else str(options.data)
     where = [options.task, data, langs, options.validation_lang or langs]
-    return digest([*parts, *where, *limits, *starts, options.seed])
+    prompted = [options.prompt, *shots] if is_prompted(catalog, options.backend) else []
+    return digest([*parts, *where, *limits, *starts, *prompted, options.seed])

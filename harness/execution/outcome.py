@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.core.errors import BenchError
+from harness.core.shard import Shard
 from harness.records.entries import Entry
 
 State = Literal["new", "found", "incomplete", "failed"]
@@ -15,7 +16,8 @@ State = Literal["new", "found", "incomplete", "failed"]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no training was
-    needed. `trained_key`: of the model that it trained or used. `loads`: models that were loaded for it. `entry`: the record,
+    needed. `trained_key`: of the model that it trained or used. `loads`: models that were loaded for it. `shard`: of
+    the run, with its number of `rows`: no record yet. `entry`: the record,
     where the worker has read it; it stays in the worker's process. `ends_all`: the jobs after it would end the same way.
     It can be pickled."""
 
@@ -25,6 +27,8 @@ class Outcome:
     model_from_cache: bool = False
     trained_key: str | None = None
     loads: int = 0
+    shard: Shard | None = None
+    rows: int | None = None
     host: str = field(default_factory=socket.gethostname)
     entry: Entry | None = field(default=None, repr=False, compare=False)
     ends_all: bool = False

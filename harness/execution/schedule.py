@@ -18,6 +18,7 @@ class Schedule:
         self.outcomes: dict[int, Outcome] = {}
         self._waiting = dict.fromkeys(range(len(jobs)))
         self._under_way: set[int] = set()
+        self._trained: set[str] = set()  # groups whose model is there
         self._ended = False
 
     @property
@@ -25,11 +26,19 @@ class Schedule:
         """Whether nothing is under way, and nothing more will begin."""
         return not self._under_way and (self._ended or not self._waiting)
 
+    def waiting(self) -> list[int]:
+        """Jobs that have not begun, in their order."""
+        return [] if self._ended else list(self._waiting)
+
     def ready(self) -> list[int]:
-        """Jobs that can begin, in their order."""
-        if self._ended:
-            return []
-        return [job for job in self._waiting if self.jobs[job].after is None or self.jobs[job].after in self.outcomes]
+        """Jobs that can begin, in their order. While a group's model is trained, its other jobs can't: they would wait for it,
+        each with a worker."""
+        training = {self.jobs[job].group for job in self._under_way if self.jobs[job].trains} - self._trained
+        return [
+            job
+            for job in self.waiting()
+            if (self.jobs[job].after is None or self.jobs[job].after in self.outcomes) and self.jobs[job].group not in training
+        ]
 
     def take(self, loaded: str | None = None, fits: Callable[[Need], bool] = lambda need: True) -> int | None:
         """The next job for a worker that has the model of the group `loaded`; None where there is none now. It keeps to its
@@ -67,6 +76,8 @@ class Schedule:
         self._under_way.discard(job)
         self._waiting.pop(job, None)
         self.outcomes[job] = outcome
+        if outcome.error is None:
+            self._trained.add(self.jobs[job].group)
         self._ended = self._ended or outcome.ends_all
         told = [(job, outcome)]
         for other in [other for other in self._waiting if self.jobs[other].after == job]:

@@ -6,18 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.cache_folder import cache_dir
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, RunIncomplete, as_bench_error
 from harness.core.options import RunOptions
+from harness.core.shard import Shard
 from harness.execution.events import Listener
 from harness.execution.outcome import Outcome, State
 from harness.records.entries import read_entry
+from harness.records.journal import JOURNAL
+from harness.records.shards import shard_name
 from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, found_run, run
+from harness.running.sharding import run_shard
 from harness.running.training import make_cache_folder, trained_folder, trained_key
 from harness.specs.catalog import Catalog
 from harness.specs.costs import Budget
@@ -57,12 +60,12 @@ class Worker:
             self.listener = None
         return replace(outcome, loads=self._slot.loads - before)
 
-    def run(self, options: RunOptions) -> Outcome:
-        """Find or make a run. Raises what `runner.run` raises."""
+    def run(self, options: RunOptions, shard: Shard | None = None) -> Outcome:
+        """Find or make a run, or one shard of it. Raises what `runner.run` raises."""
         if options.backend in self._unavailable:
             raise self._unavailable[options.backend]
         try:
-            return self._run(options)
+            return self._run(options, shard)
         except ModelUnavailable as error:
             self._unavailable[options.backend] = error
             raise
@@ -71,7 +74,7 @@ class Worker:
                 self._unavailable[options.backend] = error.server
             raise
 
-    def _run(self, options: RunOptions) -> Outcome:
+    def _run(self, options: RunOptions, shard: Shard | None) -> Outcome:
         setup, listener = self.setup, self.listener
         assert listener is not None
         plan = make_plan(options, setup.catalog)
@@ -81,12 +84,35 @@ class Worker:
             return Outcome("found", entry.run_id, trained_key=key, entry=entry)
         make_cache_folder(cache_dir())  # before a run begins
         in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()
-        notes = _notes(plan, setup, in_cache=in_cache)
+        notes = _notes(plan, shard, setup, in_cache=in_cache)
         listener.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
+        if shard is not None:
+            return self._run_shard(
+                plan, shard, listener, Outcome("new", model_from_cache=in_cache, trained_key=key, shard=shard)
+            )
         done = run(plan, setup.store, self._slot, listener.update, force=setup.force, budget=setup.budget, gate=setup.gate)
         return Outcome(
             "new", done.run_id, model_from_cache=in_cache, trained_key=key, entry=read_entry(setup.store, done.run_id)
         )
+
+    def _run_shard(self, plan: Plan, shard: Shard, listener: Listener, outcome: Outcome) -> Outcome:
+        """`outcome`: what is known of it before."""
+        setup = self.setup
+        done = run_shard(
+            plan,
+            shard,
+            setup.store,
+            self._slot,
+            listener.update,
+            force=setup.force,
+            budget=setup.budget,
+            gate=setup.gate,
+        )
+        if not done.computed:
+            listener.say(f"{plan.run_id}: shard {shard} found, nothing to do (--force predicts it again)")
+        elif not done.rows:
+            listener.say(f"{plan.run_id}: the run has fewer windows than shards, so shard {shard} has no rows")
+        return replace(outcome, state="new" if done.computed else "found", run_id=done.run_id, rows=done.rows)
 
     def close(self) -> None:
         self._slot.close()
@@ -107,11 +133,13 @@ def failed(error: BenchError, *, ends_all: bool = False) -> Outcome:
     return Outcome(state, error=error, ends_all=ends_all or isinstance(error, BudgetReached))
 
 
-def _notes(plan: Plan, setup: Setup, *, in_cache: bool) -> list[str]:
-    """What is there already."""
-    notes = ["trained model found in the cache"] if in_cache else []
+def _notes(plan: Plan, shard: Shard | None, setup: Setup, *, in_cache: bool) -> list[str]:
+    """Which part it is, and what is there already."""
+    notes = [] if shard is None else [f"shard {shard}"]
+    notes += ["trained model found in the cache"] if in_cache else []
     if plan.training is not None and not in_cache and any((trained_folder(plan) / "scratch").glob("*")):
         notes.append("training continues from its last checkpoint")
-    if (Path(setup.store.root) / f"{plan.run_id}.partial" / "journal.jsonl").exists():
+    name = plan.run_id if shard is None else shard_name(plan.run_id, shard)
+    if (setup.store.root / f"{name}.partial" / JOURNAL).exists():
         notes.append("starts again" if setup.force else "continues where it stopped")
     return notes

@@ -9,6 +9,7 @@
         scratch/                     what an engine must remember meanwhile: the ids of batches of a server's Batch API
     results/runs/<run id>.lock       held while a process works on the run
     results/runs/<run id>.damaged-1/ a damaged record, moved here when the run was repeated
+    results/runs/<run id>.shard-3-of-8/  a finished shard of a run; see `harness.records.shards`
 
 Records hold row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text, so
 they stay in the user's cache (`answers_file`).
@@ -55,7 +56,8 @@ MOST_BRACKETS = 1000
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which moves it away and repeats the run."
 COPY_HINT = "Rename the folder to the name of its run; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
+_UNFINISHED = re.compile(r"(\.shard-\d+-of-\d+)?(\.partial)?$")
+_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+|\.shard-\d+-of-\d+)", re.DOTALL)
 
 
 @contextmanager
@@ -92,7 +94,7 @@ class Store:
         if part in names:
             return part
         if not any(part in name for name in names) and (begun := self._unfinished(part)):
-            hint = "Repeat its `bench run`: it continues where it stopped."
+            hint = "Repeat its `bench run`: it continues where it stopped. `bench results merge` makes a record of shards."
             raise UserError(f"{begun[0]} is not finished, so it has no record yet.", hint)
         if not names:
             raise UserError(f"There are no runs in {self.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
@@ -105,8 +107,9 @@ class Store:
         return hits[0]
 
     def _unfinished(self, part: str) -> list[str]:
-        begun = sorted(path.parent.name.removesuffix(".partial") for path in self.root.glob(f"*.partial/{JOURNAL}"))
-        return [name for name in begun if part in name]
+        """Also in shards."""
+        begun = {_UNFINISHED.sub("", path.parent.name) for path in self.root.glob(f"*/{JOURNAL}")}
+        return sorted(name for name in begun if part in name)
 
     def record(self, name: str) -> RunRecord:
         """A finished run; run.json and metrics.json are checked. Raises `DamagedRecord`."""

@@ -10,6 +10,7 @@ from itertools import chain, groupby, islice
 from operator import attrgetter
 
 from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf, ZeroShot
+from harness.core.shard import Shard
 from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
 
@@ -55,13 +56,33 @@ def shortest(rows: Sequence[Example]) -> Item:
     return Item([row for row in rows if row.text == text])
 
 
-def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
-    """The unfinished batches. They depend on all rows of the run, so that a resumed run computes the same batches; finished
-    rows of a halved batch are left out."""
+def window_size(engine: Engine) -> int:
+    """Different texts in a window of its runs. A batch of a Batch API is a window."""
+    return engine.batch_size() if engine.batch_api() else WINDOW
+
+
+def windows_of(rows: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """The rows of each window of a run on `rows`."""
+    items = _items(rows)
+    while window := list(islice(items, size)):
+        yield [row for item in window for row in item.rows]
+
+
+def rows_of(plan: Plan, shard: Shard | None) -> list[Example]:
+    """The rows that a shard of the run predicts; None: all of them."""
+    if shard is None:
+        return plan.rows
+    windows = enumerate(windows_of(plan.rows, window_size(plan.engine)))
+    return [row for number, window in windows if shard.has_window(number) for row in window]
+
+
+def batches(plan: Plan, done: Collection[str], shard: Shard | None = None) -> Iterator[list[Item]]:
+    """The unfinished batches, or those of a shard. They depend on all rows of the run, so that a resumed run and the shards of
+    a run compute the same batches; finished rows of a halved batch are left out."""
     prompted = isinstance(plan.engine, LanguageModel)
     # the tokens of a prompt include its choices
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
-    if all(row.id in done for row in plan.rows):
+    if all(row.id in done for row in rows_of(plan, shard)):
         return
     items = _items(plan.rows)
     if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning:
@@ -69,7 +90,8 @@ def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
         if len(known) > 1:
             plan.engine.share([item.encoded for item in encode(plan, _sample(known))])
         items = iter(known)
-    yield from _batches(plan.engine, items, lambda some: encode(plan, some), new_tokens, done)
+    windows = _windows(items, window_size(plan.engine), done, shard)
+    yield from _batches(plan.engine, windows, lambda some: encode(plan, some), new_tokens, done)
 
 
 def _sample(items: Sequence[Item]) -> list[Item]:
@@ -80,13 +102,17 @@ def _sample(items: Sequence[Item]) -> list[Item]:
 
 def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Item]]:
     """All rows, for a classifier without a plan."""
-    return _batches(engine, _items(rows), lambda items: _encoded(engine, items), 0, ())
+    windows = _windows(_items(rows), window_size(engine), ())
+    return _batches(engine, windows, lambda items: _encoded(engine, items), 0, ())
 
 
 def _batches(
-    engine: Engine, items: Iterator[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
+    engine: Engine,
+    windows: Iterator[list[Item]],
+    encoder: Callable[[list[Item]], list[Item]],
+    new_tokens: int,
+    done: Collection[str],
 ) -> Iterator[list[Item]]:
-    windows = _windows(items, engine.batch_size() if engine.batch_api() else WINDOW, done)
     if (first := next(windows, None)) is None:
         return
     pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
@@ -104,10 +130,10 @@ def _batches(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _windows(items: Iterator[Item], size: int, done: Collection[str]) -> Iterator[list[Item]]:
-    """`size` items each, unless all of them are done."""
-    while window := list(islice(items, size)):
-        if not all(_is_done(item, done) for item in window):
+def _windows(items: Iterator[Item], size: int, done: Collection[str], shard: Shard | None = None) -> Iterator[list[Item]]:
+    """`size` items each, unless all of them are done, or another shard has them."""
+    for number, window in enumerate(iter(lambda: list(islice(items, size)), [])):
+        if (shard is None or shard.has_window(number)) and not all(_is_done(item, done) for item in window):
             yield window
 
 

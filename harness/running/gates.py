@@ -62,12 +62,13 @@ def _gate(name: str, outcome: GateOutcome, message: str, value: float | None = N
 
 
 class Gates:
-    """The gates of one run. With `stops` a failed one raises `GateFailed`; else the run continues, and the record holds it."""
+    """The gates of one run. With `stops` a failed one raises `GateFailed`; else the run continues, and the record holds it.
+    `found`: the gates so far."""
 
     def __init__(self, plan: Plan, answers: Path, stops: bool) -> None:
         """`answers`: the file with the model's answers."""
         self._plan, self._answers, self._stops = plan, answers, stops
-        self._found: list[Gate] = []
+        self.found: list[Gate] = []
         self._first: list[Prediction] = []
         self._prompt_tokens = 0
 
@@ -91,9 +92,9 @@ class Gates:
         if cut is not None:
             train = None if training is None else training.cut
             steps = None if training is None else training.steps
-            self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions, steps)]
-        self._found += unseen(self._plan)
-        return self._found
+            self.found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions, steps)]
+        self.found += unseen(self._plan)
+        return self.found
 
     def _is_judged(self) -> bool:
         return len(_answered(self._first)) >= ENOUGH or self._is_unanswered()
@@ -112,10 +113,10 @@ class Gates:
             self._keep(gate)
 
     def _keep(self, gate: Gate) -> None:
-        self._found.append(gate)
+        self.found.append(gate)
         if gate.outcome is GateOutcome.FAILED and self._stops:
             where = f" The answers: {self._answers}" if gate.name == "answers_unparsed" else ""
-            besides = "".join(f" {found.message}" for found in self._found if found.outcome is GateOutcome.WARNED)
+            besides = "".join(f" {found.message}" for found in self.found if found.outcome is GateOutcome.WARNED)
             message = f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}{besides}"
             raise GateFailed(message, HINTS[gate.name])
 

@@ -16,7 +16,7 @@ from harness.core.types import Prediction, Status
 from harness.records.journal import labelled_record, prediction_from, row_tokens
 from harness.records.labellings import Labellings, finished_labelling, read_labelling
 from harness.running.plan import Plan
-from harness.running.runner import EngineSlot, Predicted, cut_texts, predict_rows, told
+from harness.running.runner import EngineSlot, Predicted, circumstances, cut_texts, predict_rows, told
 from harness.running.training import trained_folder
 from harness.specs.costs import Budget
 
@@ -91,7 +91,7 @@ def _record(done: Predicted, rows_of: RowsOf) -> LabellingRecord:
         labels=_counted(labelled, plan.task.label_space.names),
         probabilities=bool(labelled) and all(prediction.probabilities is not None for prediction in labelled),
         train_rows=None if plan.training is None else len(plan.training.train),
-        **told(done, cut_texts(done)),
+        **told(done, cut_texts(done), circumstances(done, plan.rows)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.core.distributed import processes
 from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
-from harness.core.errors import UserError
+from harness.core.errors import OtherInputs, UserError
 from harness.core.json_files import digest
 from harness.core.options import UNLABELLED, RunOptions
 from harness.core.record import (
@@ -35,7 +35,15 @@ from harness.running.nearest_shots import NearestShots
 from harness.running.relabelling import Labelled, check_no_validation, relabelled
 from harness.running.thresholds import RULE
 from harness.running.trained_models import Start, trained_start
-from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, validated_options, with_settings
+from harness.specs.backend_specs import (
+    BackendSpec,
+    checkpoint_of,
+    engine_class,
+    open_engine,
+    unopened_engine,
+    validated_options,
+    with_settings,
+)
 from harness.specs.catalog import Catalog
 from harness.specs.prompts import Prompt
 from harness.specs.tasks import Split, TaskSpec
@@ -110,11 +118,21 @@ class Plan:
         return self.identity.split != UNLABELLED
 
 
-def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Example] | None = None) -> Plan:
-    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`.
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a plan reads before it looks for a checkpoint."""
 
-    `unlabelled`: rows to label, in place of those of the task's split; see `harness.running.labelling`.
-    """
+    task: TaskSpec
+    backend: BackendSpec
+    rows: list[Example]
+    rows_from: RowSource
+    training: TrainingRows | None
+    prompt: PromptPlan | None
+    decision: Decision
+
+
+def _inputs(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Example] | None) -> _Inputs:
+    """Resolve every name, and read the rows. Raises `UserError`."""
     task = with_names(catalog.task(request.task), request.data)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
     backend = with_settings(catalog.backend(request.backend), request.settings)
@@ -139,6 +157,17 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
     decision = _decision(request, task, prompt)
     if request.soft_labels and training is not None:
         check_soft_labels(backend)
+    return _Inputs(task, backend, rows, origin, training, prompt, decision)
+
+
+def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Example] | None = None) -> Plan:
+    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`.
+
+    `unlabelled`: rows to label, in place of those of the task's split; see `harness.running.labelling`.
+    """
+    given = _inputs(request, catalog, unlabelled)
+    task, backend, rows, training, prompt = given.task, given.backend, given.rows, given.training, given.prompt
+    kind, decision = engine_class(backend.engine), given.decision
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
@@ -169,7 +198,48 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
             descriptions=(_told(task.label_space) if issubclass(kind, ZeroShot) else None, None),
         ),
     )
-    return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
+    return Plan(request, task, backend, engine, checkpoint, rows, given.rows_from, training, prompt, decision, identity)
+
+
+def plan_without_model(request: RunOptions, catalog: Catalog, identity: Identity) -> Plan:
+    """The plan of a run that was made elsewhere, for all that needs no model: its engine has its options alone, and can't be
+    loaded. So neither the checkpoint nor the engine's libraries nor the device of the run need be on this machine.
+
+    Raises `UserError`, and `OtherInputs` where rows, labels or prompt are not those of the identity.
+    """
+    given = _inputs(request, catalog, None)
+    labels, train, asked = given.task.label_space, identity.train, identity.prompt
+    here = _prompt_identity(given.prompt, labels)
+    same = {
+        "tested rows": fingerprint(given.rows) == identity.rows,
+        "labels": (list(labels.names), labels.kind) == (identity.labels, identity.label_kind),
+        "training rows": given.training is None or train is None or fingerprint(given.training.train) == train.train_rows,
+        "validation rows": given.training is None
+        or train is None
+        or fingerprint(given.training.validation) == train.validation_rows,
+        "prompt": _without_encoder(here) == _without_encoder(asked),
+    }
+    if others := [what for what, is_same in same.items() if not is_same]:
+        raise OtherInputs(f"{identity.run_id}: its {' and '.join(others)} are not those that are here.", "")
+    engine = unopened_engine(given.backend)
+    return Plan(
+        request,
+        given.task,
+        given.backend,
+        engine,
+        None,
+        given.rows,
+        given.rows_from,
+        given.training,
+        given.prompt,
+        given.decision,
+        identity,
+    )
+
+
+def _without_encoder(prompt: PromptIdentity | None) -> dict[str, Any] | None:
+    """What embeds the texts has a device, which may be another one here."""
+    return None if prompt is None else {name: value for name, value in prompt.as_json().items() if name != "nearest"}
 
 
 def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:

@@ -19,10 +19,12 @@ from harness.core.engine import Classifier, Engine, LanguageModel, Pending, Trai
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
+from harness.core.options import RunOptions
 from harness.core.progress_events import OnProgress
-from harness.core.record import CheckpointFacts, Cost, Cut, Metrics, RunRecord, Timing, Tokens
-from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED
-from harness.core.types import Calibration, LabelKind, Prediction, Status
+from harness.core.record import CheckpointFacts, Cost, Cut, Machine, Metrics, PeakMemory, RunRecord, Timing, Tokens
+from harness.core.shard import Shard
+from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED, ChargedTokens
+from harness.core.types import Calibration, Example, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import Entry, finished_entry
 from harness.records.journal import (
@@ -36,8 +38,9 @@ from harness.records.journal import (
     rounded,
 )
 from harness.records.outcomes import Outcomes
+from harness.records.shards import shard_name
 from harness.records.store import Store
-from harness.running.batching import Item, batches, encode, longest_prompt, most_charged_tokens, shortest
+from harness.running.batching import Item, batches, encode, longest_prompt, most_charged_tokens, rows_of, shortest
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import DuplicatesOf
 from harness.running.plan import Plan
@@ -183,7 +186,7 @@ def run(
         with closing(DuplicatesOf(plan)) as twins:
             told = twins.noted(on_progress)
             done = predict_rows(plan, journal, slot, told, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
-            record = _record(done, twins)
+            record = record_of(done, twins, circumstances(done, plan.rows))
         rows = zip(done.plan.rows, done.predictions, strict=True)
         folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
@@ -201,6 +204,18 @@ def _uncollected() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """What a model answered to all rows of a plan, or to those of a shard. Its `outcomes` need not be labels yet."""
+
+    plan: Plan
+    entries: list[JournalEntry]
+    trained: Trained | None
+    load_seconds: float
+    outcomes: Outcomes
+    gates: Gates
+
+
+@dataclass(frozen=True, slots=True)
 class Predicted:
     """All rows of a plan, with their predictions in the task's order, and what is told of how they were made."""
 
@@ -210,6 +225,19 @@ class Predicted:
     load_seconds: float
     predictions: Sequence[Prediction]
     gates: Gates
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the process that predicted knows of a run, and its rows and options do not tell."""
+
+    finished: str
+    checkpoint: CheckpointFacts | None
+    timing: Timing
+    cost: Cost | None
+    peak_memory: PeakMemory
+    machine: Machine
+    versions: dict[str, str]
 
 
 def predict_rows(
@@ -224,6 +252,24 @@ def predict_rows(
     on_evaluation: OnEvaluation | None = None,
 ) -> Predicted:
     """Predict the rows that the journal lacks. No true label is read. Raises as `run` does."""
+    return with_labels(
+        compute(plan, journal, slot, on_progress, force=force, budget=budget, gate=gate, on_evaluation=on_evaluation)
+    )
+
+
+def compute(
+    plan: Plan,
+    journal: Journal,
+    slot: EngineSlot,
+    on_progress: OnProgress,
+    *,
+    force: bool,
+    budget: Budget | None,
+    gate: bool,
+    on_evaluation: OnEvaluation | None = None,
+    shard: Shard | None = None,
+) -> Computed:
+    """Have the model answer the rows that the journal lacks, or those of a shard."""
     if (words := shut_down_words(plan.backend)) is not None:
         log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
     plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
@@ -232,13 +278,18 @@ def predict_rows(
     plan.engine.use_scratch(journal.scratch)
     gates = Gates(plan, journal.answers, stops=gate)
     gates.before()
-    outcomes = Outcomes([row.id for row in plan.rows])
-    entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates)
+    outcomes = Outcomes([row.id for row in rows_of(plan, shard)])
+    entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates, shard)
     journal.flush()
-    outcomes.complete()
-    predictions = _predictions(plan, entries, outcomes, trained)
-    check_measured(plan.run_id, predictions)
-    return Predicted(plan, entries, trained, load_seconds, predictions, gates)
+    return Computed(plan, entries, trained, load_seconds, outcomes, gates)
+
+
+def with_labels(done: Computed) -> Predicted:
+    """Turn the answers to all rows of a plan into labels. Raises `RunError` if no row has an answer."""
+    done.outcomes.complete()
+    predictions = _predictions(done.plan, done.entries, done.outcomes, done.trained)
+    check_measured(done.plan.run_id, predictions)
+    return Predicted(done.plan, done.entries, done.trained, done.load_seconds, predictions, done.gates)
 
 
 def _predictions(plan: Plan, entries: list[JournalEntry], outcomes: Outcomes, trained: Trained | None) -> Sequence[Prediction]:
@@ -259,10 +310,16 @@ def _fixed_thresholds(plan: Plan) -> list[float] | None:
 
 
 def _predict_all(
-    plan: Plan, journal: Journal, outcomes: Outcomes, budget: Budget | None, on_progress: OnProgress, gates: Gates
+    plan: Plan,
+    journal: Journal,
+    outcomes: Outcomes,
+    budget: Budget | None,
+    on_progress: OnProgress,
+    gates: Gates,
+    shard: Shard | None,
 ) -> list[JournalEntry]:
-    """The journal's entries, once all rows are done; `outcomes` takes their predictions."""
-    total = len(plan.rows)
+    """The journal's entries, once all rows are done, or those of the shard; `outcomes` takes their predictions."""
+    total, name = len(outcomes), plan.run_id if shard is None else shard_name(plan.run_id, shard)
     on_progress("replay", 0, total, "")
     entries = [outcomes.take(entry) for entry in journal.entries()]
     for entry in entries:
@@ -272,10 +329,12 @@ def _predict_all(
     if len(done) < total:
         on_progress("warm up", 0, 0, "")
         _warm_up(plan)
-    if _is_contextual(plan) and all(entry.content_free is None for entry in entries):
+    # One shard asks for all: the scores are needed when all rows are there.
+    asks = _is_contextual(plan) and (shard is None or shard.index == 1)
+    if asks and all(entry.content_free is None for entry in entries):
         entries.append(_content_free(plan, journal, budget))
     on_progress("predict", len(done), total, _so_far(unparsed, budget))
-    for items, outcome, seconds in _computed(plan, batches(plan, done), budget):
+    for items, outcome, seconds in _computed(plan, batches(plan, done, shard), budget):
         entry = _entry(outcome, seconds, batch=len(items), cut=cut_counts(items))
         if plan.has_truth:  # the tokens of a row are told by a labelling alone
             entry = replace(entry, row_tokens={})
@@ -285,9 +344,9 @@ def _predict_all(
         unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
         on_progress("predict", len(done), total, _so_far(unparsed, budget))
         if (down := plan.engine.unavailable()) is not None:
-            check_finished(plan.run_id, entries, total, down)
+            check_finished(name, entries, total, down)
         gates.see(entry)
-    check_finished(plan.run_id, entries, total, None)
+    check_finished(name, entries, total, None)
     return entries
 
 
@@ -438,7 +497,8 @@ def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None 
     )
 
 
-def _record(done: Predicted, twins: DuplicatesOf) -> RunRecord:
+def record_of(done: Predicted, twins: DuplicatesOf, known: Circumstances) -> RunRecord:
+    """The record of a run, whose rows all have their labels."""
     plan, trained = done.plan, done.trained
     labelled = None if plan.training is None else plan.training.labelled
     optional: dict[str, Any] = {} if labelled is None else {"labelled": labelled.facts}
@@ -459,9 +519,9 @@ def _record(done: Predicted, twins: DuplicatesOf) -> RunRecord:
         metric_code=code_of(plan.task.metrics),
         overlap=twins.overlap(),
         dates=dates_of(plan.task.published, plan.backend.training_cutoff),
-        peak_memory_mib=peak_memory(),
+        peak_memory_mib=known.peak_memory,
         cut=cut,
-        **told(done, cut),
+        **told(done, cut, known),
         **optional,
     )
 
@@ -471,25 +531,48 @@ def cut_texts(done: Predicted) -> Cut | None:
     return None if done.plan.prompt is not None else cut_of(entry.cut for entry in done.entries if entry.cut is not None)
 
 
-def told(done: Predicted, cut: Cut | None) -> dict[str, Any]:
+def circumstances(done: Computed | Predicted, rows: Sequence[Example]) -> Circumstances:
+    """Of the predictions of these rows, which this process has just finished."""
+    plan, entries = done.plan, done.entries
+    return Circumstances(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        checkpoint=_checkpoint(plan),
+        timing=_timing(plan, entries, done.load_seconds, rows),
+        cost=cost_of(entries, plan.backend.price),
+        peak_memory=peak_memory(),
+        machine=describe_machine(),
+        versions=library_versions(),
+    )
+
+
+def cost_of(entries: Iterable[JournalEntry], price: Price | None) -> Cost | None:
+    if price is None:
+        return None
+    return Cost(usd=round(price.charged(charged_for(entries)), 6), **price.model_dump(exclude_none=True))
+
+
+def charged_for(entries: Iterable[JournalEntry]) -> ChargedTokens:
+    return sum((entry.charged for entry in entries), NOTHING_CHARGED)
+
+
+def told(done: Predicted, cut: Cut | None, known: Circumstances) -> dict[str, Any]:
     """The fields that the records of runs and of labellings share."""
-    plan, entries, price = done.plan, done.entries, done.plan.backend.price
-    charged = sum((entry.charged for entry in entries), NOTHING_CHARGED)
+    plan, entries = done.plan, done.entries
     replaced: dict[str, str | None] = {}
     for entry in entries:
         replaced |= entry.sent_instead
     return {
         "run_id": plan.run_id,
         "identity": plan.identity,
-        "options": plan.options.public(_public_settings(plan)),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "checkpoint": _checkpoint(plan),
-        "timing": _timing(plan, entries, done.load_seconds),
+        "options": public_options(plan),
+        "finished": known.finished,
+        "checkpoint": known.checkpoint,
+        "timing": known.timing,
         "sent_instead": replaced or None,
-        "tokens": Tokens.of(charged),
-        "cost": None if price is None else Cost(usd=round(price.charged(charged), 6), **price.model_dump(exclude_none=True)),
-        "machine": describe_machine(),
-        "versions": library_versions(),
+        "tokens": Tokens.of(charged_for(entries)),
+        "cost": known.cost,
+        "machine": known.machine,
+        "versions": known.versions,
         "gates": done.gates.finished(done.predictions, cut, None if done.trained is None else done.trained.record),
     }
 
@@ -501,36 +584,51 @@ def _checkpoint(plan: Plan) -> CheckpointFacts | None:
     return CheckpointFacts(parameters=plan.engine.parameters, stored=found.weights, base=found.base)
 
 
-def _public_settings(plan: Plan) -> dict[str, Any]:
-    """The settings that are part of the identity; strings as there, where an address holds no secret."""
+def public_options(plan: Plan) -> RunOptions:
+    """As a record holds them: of the settings those that are part of the identity; strings as there, where an address holds no
+    secret."""
     options = plan.identity.backend.options
-    return {
-        key: options.get(key, value) if isinstance(value, str) else value
-        for key, value in plan.options.settings.items()
-        if key.split(".")[0] in options
-    }
+    return plan.options.public(
+        {
+            key: options.get(key, value) if isinstance(value, str) else value
+            for key, value in plan.options.settings.items()
+            if key.split(".")[0] in options
+        }
+    )
 
 
-def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) -> Timing:
+def speed_of(entries: Sequence[JournalEntry], rows: int) -> dict[str, Any]:
+    """The seconds that `rows` rows took, and the rows per second; neither where a Batch API was asked, whose time is that of a
+    queue."""
     seconds = measured_seconds(entries)
-    batched = any(entry.batched != NO_TOKENS for entry in entries)  # the time of a queue, not of the model
+    if any(entry.batched != NO_TOKENS for entry in entries):
+        return {"seconds": None, "rows_per_second": None}
+    return {"seconds": round(seconds, 6), "rows_per_second": round(rows / seconds, 3) if seconds else None}
+
+
+def smallest_batch(entries: Sequence[JournalEntry]) -> int:
+    return min((entry.batch for entry in entries if entry.rows), default=0)
+
+
+def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float, rows: Sequence[Example]) -> Timing:
+    speed = speed_of(entries, len(rows))
     settings = dict(plan.engine.speed_settings())
+    optional: dict[str, Any] = {"settings": settings} if settings else {}
     left_out = "training and warm-up" if plan.engine.ahead() else "training, warm-up and journal"
     return Timing(
-        seconds=None if batched else round(seconds, 6),
-        rows_per_second=round(len(plan.rows) / seconds, 3) if seconds and not batched else None,
+        **speed,
         counts="not measured: a Batch API answers when it has room"
-        if batched
+        if speed["seconds"] is None
         else "rendering, tokenization (while it is waited for), the model and parsing; not loading, "
         f"{left_out}; a text of several rows is computed once",
         load_seconds=round(load_seconds, 6),
-        distinct_texts=len({row.text for row in plan.rows}),
+        distinct_texts=len({row.text for row in rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
-        smallest_batch=min((entry.batch for entry in entries if entry.rows), default=0),
+        smallest_batch=smallest_batch(entries),
         sorted_by_length=True,
         load_average=load_average(),
-        **({"settings": settings} if settings else {}),
+        **optional,
     )
 
 

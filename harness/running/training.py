@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.core import library_logging
 from harness.core.arrays import FloatArray, IntArray
-from harness.core.distributed import Stopped, broadcast, in_step, together
+from harness.core.distributed import Stopped, broadcast, forget_other_launchers, in_step, together
 from harness.core.durable import commit, seal
 from harness.core.engine import (
     AnsweredChats,
@@ -145,6 +145,7 @@ def _train(
     engine: Trainable, plan: Plan, rows: TrainingRows, on_evaluation: OnEvaluation, folder: Path, on_progress: OnProgress
 ) -> None:
     started = time.perf_counter()
+    forget_other_launchers()
     broadcast(plan.options)  # to the processes that wait in `train_along`
     if plan.options.continue_from:
         mark_used(folder_of(plan.options.continue_from))

@@ -29,6 +29,7 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
+from harness.core.shard import ShardField
 from harness.specs.executors import ExecutorTables
 
 if TYPE_CHECKING:
@@ -260,6 +261,8 @@ def _read(name: str, found: FieldInfo, given: Any) -> Any:
 
 def _expected(found: FieldInfo) -> str:
     """`a whole number from 0 to 9`. Other types than numbers take any text."""
+    if ShardField in _types(found):
+        return "I/N, with I from 1 to N: 3/8 is the third of eight parts"
     low = next((limit.ge for limit in found.metadata if hasattr(limit, "ge")), None)
     high = next((limit.le for limit in found.metadata if hasattr(limit, "le")), None)
     number = "a whole number" if int in _types(found) else "a finite number"

@@ -111,6 +111,15 @@ def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
     return engine_class(spec.engine)(validated_options(spec), checkpoint.folder if checkpoint else spec.model)
 
 
+def unopened_engine(spec: BackendSpec) -> Engine:
+    """An engine that has its options alone and can't be loaded: without its checkpoint, and without asking the device what it
+    can do. Raises `UserError` for unknown options."""
+    kind = engine_class(spec.engine)
+    engine = kind.__new__(kind)
+    engine.options = validated_options(spec)
+    return engine
+
+
 def validated_options(spec: BackendSpec) -> BaseModel:
     """The options with their defaults. Raises `UserError` for unknown ones."""
     return validate_options(spec.options, engine_class(spec.engine).Options, f"Backend {spec.name!r}, options")

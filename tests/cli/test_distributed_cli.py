@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def test_an_error_is_told_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(distributed, "broadcast", broadcast)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 
     def refuse() -> None:
         raise LookupError("enough")
@@ -74,3 +76,42 @@ def test_an_error_is_told_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(distributed, "broadcast", lambda value: True)
     with pytest.raises(distributed.Stopped), distributed.in_step():
         distributed.together(refuse)
+
+
+def test_variables_of_another_launcher_are_no_torchrun(
+    environment: dict[str, str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM's users export `WORLD_SIZE` for all of their jobs; accelerate would wait for the other processes."""
+    monkeypatch.syspath_prepend(str(BACKENDS_TESTS))
+    import tiny_models
+
+    cell = ["--backend", "bert", "--model", str(tiny_models.write_bert(project / "tiny")), "--lang", "en", "--limit", "5"]
+    cell += ["--train-limit", "9", "--validation-limit", "6", "--set", "train.epochs=1", "--json"]
+    command = [sys.executable, "-m", "harness.cli", "run", *cell]
+    own = {**environment, "WORLD_SIZE": "4", "LOCAL_RANK": "1", "RANK": "1"}
+    done = subprocess.run(command, env=own, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (said,) = json.loads(done.stdout)
+    manifest: Any = json.loads((project / "results" / "runs" / said["run"] / "run.json").read_text())
+    assert "processes" not in manifest["identity"]["train"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "processes"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": "4"}, 1),
+        ({"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1"}, 1),
+        ({"WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "none"}, 4),
+        ({"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, 4),
+    ],
+)
+def test_what_counts_as_torchrun(variables: dict[str, str], processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in distributed.LAUNCHER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.processes() == processes
+    distributed.forget_other_launchers()
+    left = {name for name in distributed.LAUNCHER_VARIABLES if name in os.environ}
+    assert left == (set(variables) if processes > 1 else set())

@@ -60,6 +60,7 @@ CALLS: dict[str, list[str]] = {
     "model push": [f"model push {E5} me/model --dry-run"],
     "results export": ["results export --output runs.csv", f"results export {E5} --what predictions --output rows.csv"],
     "results import": ["results import lm-eval nothing --task reviews_demo --lang en"],
+    "results merge": ["results merge", "results merge nothing"],
     "results rescore": ["results rescore", "results rescore nothing"],
     "cache prune": ["cache prune"],
 }

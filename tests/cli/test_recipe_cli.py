@@ -212,7 +212,7 @@ def carried_out(
     was stopped."""
     given: list[str] = []
 
-    def run(worker: Worker, options: RunOptions) -> Outcome:
+    def run(worker: Worker, options: RunOptions, shard: Any) -> Outcome:
         given.append(f"{options.seed} {options.continue_from or '-'}")
         if stops_after is not None and len(given) > stops_after:
             raise KeyboardInterrupt

@@ -316,3 +316,28 @@ def test_parquet_folder_in_place_of_the_hub(bench: Any, project: Path) -> None:
     assert said.code == 0, said.err
     assert [run["metrics"]["n"] for run in said.json] == [5, 5]
     assert "ja 4" in bench("show", said.json[1]["run"], "--data", "marc").out
+
+
+@pytest.mark.slow
+def test_a_run_in_shards_is_the_run(bench: Any, project: Path) -> None:
+    """Of more rows than a window has: each of the parts has some."""
+    rows = [json.dumps({"id": str(n), "text": f"row {n} {'good' if n % 2 else 'bad'}", "label": n % 2}) for n in range(600)]
+    (project / "tasks").mkdir()
+    (project / "tasks" / "r.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (project / "tasks" / "two.yaml").write_text(
+        "description: d\nsource: {files: {train: r.jsonl, validation: r.jsonl, test: r.jsonl}}\ncolumns: {id: id}\n"
+        "labels: {kind: nominal, names: [bad, good]}\nlanguages: [en]\n"
+    )
+    asked = ("run", "--task", "two", "--backend", "tfidf,majority", "--json")
+    whole = bench(*asked, "--results", "whole")
+    parts = bench(*asked, "--results", "parts", "--shards", 3)
+    assert (whole.code, parts.code) == (0, 0), parts.err
+    assert [run["run"] for run in parts.json] == [run["run"] for run in whole.json]
+    assert [run["state"] for run in parts.json] == ["new", "new"]
+    for run in whole.json:
+        for file in ("predictions.jsonl", "metrics.json"):
+            one, other = (project / results / "runs" / run["run"] / file for results in ("whole", "parts"))
+            assert one.read_bytes() == other.read_bytes()
+    again = bench(*asked, "--results", "parts", "--shards", 3)
+    assert [run["state"] for run in again.json] == ["found", "found"]
+    assert bench(*asked, "--shards", 3, "--shard", "1/3").code == 2

@@ -129,10 +129,10 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
 
     one = Worker._run
 
-    def failing(worker: Worker, request: Any) -> Any:
+    def failing(worker: Worker, request: Any, shard: Any) -> Any:
         if (request.train_lang, request.lang) == (("fr",), "en"):
             raise RunError("no memory left")
-        return one(worker, request)
+        return one(worker, request, shard)
 
     monkeypatch.setattr(Worker, "_run", failing)
     said = bench(*MATRIX)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from harness.core.errors import UserError
 from harness.core.options import ExecutionOptions
 from harness.execution.events import Event
 from harness.execution.jobs import Job
@@ -22,6 +23,11 @@ class Executor(Protocol):
 
 def executor_of(execution: ExecutionOptions, tables: ExecutorTables, setup: Setup) -> Executor:
     """Raises `MissingExtra` where the engine is not installed, and `UserError` for options that it does not have."""
+    if execution.executor != "local" and execution.track is not None:
+        raise UserError(
+            f"--track {execution.track} follows runs of this process, and --executor {execution.executor} has them elsewhere.",
+            "Leave out --track, or run with --executor local.",
+        )
     if execution.executor == "ray":
         from harness.execution.executors.ray import RayExecutor
 

@@ -109,7 +109,7 @@ def test_a_model_that_is_not_there_is_asked_for_once(
 ) -> None:
     calls: list[int] = []
 
-    def run(worker: worker_module.Worker, asked: RunOptions) -> Outcome:
+    def run(worker: worker_module.Worker, asked: RunOptions, shard: Any) -> Outcome:
         calls.append(asked.seed)
         raise error
 
@@ -122,10 +122,10 @@ def test_a_model_that_is_not_there_is_asked_for_once(
 def _failing_for(seed: int, error: Exception) -> Any:
     run = worker_module.Worker._run
 
-    def failing(worker: worker_module.Worker, asked: RunOptions) -> Outcome:
+    def failing(worker: worker_module.Worker, asked: RunOptions, shard: Any) -> Outcome:
         if asked.seed == seed:
             raise error
-        return run(worker, asked)
+        return run(worker, asked, shard)
 
     return failing
 

@@ -1,0 +1,170 @@
+"""The Ray cluster: the connection, and what its nodes have."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from harness.core import library_logging
+from harness.core.errors import MissingExtra, UserError
+from harness.execution.jobs import Need
+
+Resources = Mapping[str, float]
+"""As Ray names them: CPU, GPU, memory (bytes)."""
+
+
+def the_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra("ray", "ray", "--executor ray") from error
+    return ray
+
+
+def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
+    """Connect this process, until it ends, to the cluster; without an address start one on this machine. A process that is
+    connected stays so. Raises `UserError` if there is no cluster."""
+    ray = the_ray()
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        _check_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20} if address is None else {}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address,
+            runtime_env=dict(runtime_env) or None,
+            log_to_driver=library_logging.loud(),
+            configure_logging=False,
+            **own,
+        )
+    except (Exception, SystemExit) as error:  # of a cluster that does not answer Ray ends the process
+        raise _no_cluster(address, first_line(error)) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's would end this process without stopping the workers
+    _keep_stdout_clean()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes."""
+    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, first_line(error)) from error
+
+
+def _no_cluster(address: str | None, why: str) -> UserError:
+    if address is None:
+        return UserError(
+            f"Ray can't be started on this machine: {why}", "See the logs below the folder ray of the temporary folder."
+        )
+    return UserError(
+        f"There is no Ray cluster at {address}: {why}",
+        "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line, ended by one full stop."""
+    lines = str(error).strip().splitlines()
+    return f"{(lines[0] if lines else type(error).__name__).rstrip('.')}."
+
+
+def _keep_stdout_clean() -> None:
+    """Ray prints the deaths of workers to stdout, where the results go; we tell of them ourselves."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream") and not library_logging.loud():
+        worker.print_to_stdstream = lambda *arguments, **options: None
+
+
+class Nodes:
+    """What the cluster has, looked up again every few seconds."""
+
+    def __init__(self) -> None:
+        self._ray, self._until = the_ray(), 0.0
+        self._all: list[dict[str, float]] = []
+        self._most: Resources | None = None
+
+    def all(self) -> list[dict[str, float]]:
+        """The resources of each node that is alive."""
+        if time.monotonic() > self._until:
+            self._until = time.monotonic() + 5
+            self._all = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._most = _largest_size()
+        return self._all
+
+    def most(self) -> Resources | None:
+        """What the cluster may grow to; None for one that does not grow."""
+        self.all()
+        return self._most
+
+    def asked_by(self, need: Need) -> Resources:
+        gpus = need.gpus
+        if gpus is None:
+            gpus = float(any(node.get("GPU", 0) >= 1 for node in self.all()) or (self.most() or {}).get("GPU", 0) >= 1)
+        memory = {} if need.memory_gib is None else {"memory": float(int(need.memory_gib * 2**30))}
+        return {"CPU": 1.0 if need.cpus is None else need.cpus, **({"GPU": gpus} if gpus else {}), **memory}
+
+    def can_hold(self, resources: Resources) -> bool:
+        """Whether a node has so much, or a node that could be added."""
+        most = self.most()
+        return any(_within(resources, node) for node in self.all()) or (most is not None and _within(resources, most))
+
+    def have_room(self, resources: Resources, beside: Sequence[Resources]) -> bool:
+        """Whether there is room beside other actors of ours. Those of others are Ray's business: it makes ours wait."""
+        most = self.most()
+        if most is not None:
+            return _within({name: sum(one.get(name, 0) for one in [resources, *beside]) for name in most}, most)
+        free = [dict(node) for node in self.all()]
+        return all(_place(one, free) for one in beside) and _place(resources, free)
+
+    def largest(self) -> str:
+        def size(node: Resources) -> tuple[float, ...]:
+            return node.get("GPU", 0), node.get("CPU", 0), node.get("memory", 0)
+
+        return in_words(max(self.all(), key=size, default={}))
+
+
+def _largest_size() -> Resources | None:
+    from ray._private.state import state
+
+    with suppress(Exception):  # not told to a Ray client
+        most: Resources | None = state.get_max_resources_from_cluster_config()
+        return most
+    return None
+
+
+def _within(resources: Resources, room: Resources) -> bool:
+    return all(amount <= room.get(name, 0) + 1e-9 for name, amount in resources.items())
+
+
+def _place(resources: Resources, free: Sequence[dict[str, float]]) -> bool:
+    """Take it from the first node with room."""
+    for node in free:
+        if _within(resources, node):
+            for name, amount in resources.items():
+                node[name] -= amount
+            return True
+    return False
+
+
+def in_words(resources: Resources) -> str:
+    """`2 GPUs, 8 CPUs, 31.5 GiB of memory`."""
+    gpus, cpus, memory = (resources.get(name, 0) for name in ("GPU", "CPU", "memory"))
+    parts = [f"{amount:g} {name}{'' if amount == 1 else 's'}" for amount, name in ((gpus, "GPU"), (cpus, "CPU")) if amount]
+    return ", ".join([*parts, *([f"{memory / 2**30:.1f} GiB of memory"] if memory else [])]) or "nothing"

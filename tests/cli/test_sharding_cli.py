@@ -1,0 +1,62 @@
+"""`bench run --shard` and `bench results merge`: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
+
+
+def merge(bench: Any, *arguments: object) -> Any:
+    said = bench("results", "merge", *arguments, "--json")
+    return said.code, said.json
+
+
+def names(project: Path) -> list[str]:
+    return sorted(path.name for path in (project / "results" / "runs").iterdir())
+
+
+@pytest.mark.slow
+def test_shards_become_a_record(bench: Any, project: Path) -> None:
+    said = [bench("run", *QUICK, "--shard", f"{index}/2", "--json") for index in (1, 2)]
+    assert [one.code for one in said] == [0, 0]
+    assert [(one.json[0]["state"], one.json[0]["shard"], one.json[0]["rows"]) for one in said] == [
+        ("new", "1/2", 5),
+        ("new", "2/2", 0),  # 5 texts are one window
+    ]
+    assert said[0].json[0]["metrics"] is None
+    run = said[0].json[0]["run"]
+    assert bench("list", "runs", "--json").json == []  # no shard is a record
+    assert bench("run", *QUICK, "--shard", "1/2", "--json").json[0]["state"] == "found"
+    code, (merged,) = merge(bench, run[-6:])
+    assert (code, merged["state"], merged["run"], merged["shards"], merged["error"]) == (0, "new", run, 2, None)
+    assert names(project) == [run]
+    found, again = bench("run", *QUICK, "--json").json[0], bench("run", *QUICK, "--force", "--json").json[0]
+    assert found | {"state": "new", "model_from_cache": True} == again
+    assert bench("run", *QUICK, "--shard", "2/2", "--json").json[0]["state"] == "found"
+    assert merge(bench) == (0, [])
+    assert [(code, one["state"]) for code, (one,) in [merge(bench, run)]] == [(0, "found")]
+
+
+def test_what_is_missing_is_told_and_other_runs_are_merged(bench: Any, project: Path) -> None:
+    bench("run", *QUICK, "--seed", "0,1", "--shard", "1/2")
+    bench("run", *QUICK, "--seed", "1", "--shard", "2/2")
+    code, found = merge(bench)
+    assert code == 1
+    assert sorted(one["state"] for one in found) == ["failed", "new"]
+    (failed,) = (one for one in found if one["state"] == "failed")
+    assert "1 of 2 shards are missing: 2." in failed["error"]["message"]
+    assert f"{failed['run']}.shard-1-of-2" in names(project)
+    assert bench("results", "merge", "nothing").code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--shard", "0/8"], ["--shard", "9/8"], ["--shard", "3"], ["--shard", "1/2", "--track", "x"]]
+)
+def test_a_mistake_in_the_option_is_one_of_the_user(bench: Any, words: list[str]) -> None:
+    said = bench("run", *QUICK, *words)
+    assert said.code == 2
+    assert "--shard" in said.err
