@@ -40,6 +40,11 @@ class TrialJob:
         return digest([str(self.folder), self.place])
 
     @property
+    def trains(self) -> bool:
+        """No other job needs its model."""
+        return False
+
+    @property
     def after(self) -> None:
         """It waits for none."""
 

@@ -23,12 +23,13 @@ from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile, 
 from harness.execution.array_task import Task
 from harness.execution.events import COMMAND, Event
 from harness.execution.file_budget import FileBudget
-from harness.execution.jobs import Job
+from harness.execution.jobs import Job, RunJob
 from harness.execution.outcome import Outcome
 from harness.execution.schedule import Schedule
 from harness.execution.submitit_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
 from harness.execution.worker import Setup, failed
 from harness.records.entries import finished_entry
+from harness.records.shards import finished_shard
 from harness.specs.catalog import Catalog
 from harness.specs.executors import SlurmSettings
 
@@ -150,8 +151,7 @@ class _Array:
         """Of all jobs, as they come."""
         begun: set[int] = set()
         while True:
-            while (job := self.schedule.take_first()) is not None:
-                begun.add(job)
+            begun |= set(self.schedule.take_all())
             for live in self.live.values():
                 live.read(self.told)
             for job in sorted(begun & self.folder.ended_jobs()):
@@ -274,9 +274,12 @@ class _Array:
 
     def _drop_lost_records(self) -> None:
         """Outcomes whose records were deleted meanwhile."""
+        store = self.setup.store
         for job in self.folder.ended_jobs():
-            run_id = self.folder.outcome(job).run_id
-            if run_id is not None and finished_entry(self.setup.store, run_id, warn=False) is None:
+            outcome = self.folder.outcome(job)
+            if outcome.run_id is None or finished_entry(store, outcome.run_id, warn=False) is not None:
+                continue
+            if outcome.shard is None or finished_shard(store, outcome.run_id, outcome.shard) is None:
                 self.folder.forget_outcome(job)
 
     def _say(self, text: str) -> None:
@@ -285,23 +288,27 @@ class _Array:
 
 def split(jobs: Mapping[int, Job], workers: int | None) -> list[list[int]]:
     """The jobs of each task: whole groups, one for each task without `workers`. Groups are split where there are fewer of them
-    than workers, and put together where there are more."""
+    than workers, and put together where there are more. A group whose first job trains its model is not split: the other
+    workers would wait for it. Shards are there to be done at once: they are."""
     groups: dict[str, list[int]] = {}
     for position, job in jobs.items():
         groups.setdefault(job.group, []).append(position)
     if workers is None:
-        return list(groups.values())
+        return [part for group in groups.values() for part in _pieces(group, len(group) if _is_shard(jobs[group[0]]) else 1)]
+    most = {name: len(group) if not jobs[group[0]].trains or _is_shard(jobs[group[0]]) else 1 for name, group in groups.items()}
     pieces = dict.fromkeys(groups, 1)
-    while len(pieces) and sum(pieces.values()) < workers:
-        name = max(groups, key=lambda name: len(groups[name]) / pieces[name])
-        if len(groups[name]) == pieces[name]:
-            break
-        pieces[name] += 1
+    while sum(pieces.values()) < min(workers, sum(most.values())):
+        divisible = [name for name in groups if pieces[name] < most[name]]
+        pieces[max(divisible, key=lambda name: len(groups[name]) / pieces[name])] += 1
     parts = [part for name, group in groups.items() for part in _pieces(group, pieces[name])]
     tasks: list[list[int]] = [[] for _ in range(min(workers, len(parts)))]
     for part in sorted(parts, key=len, reverse=True):
         min(tasks, key=len).extend(part)
     return tasks
+
+
+def _is_shard(job: Job) -> bool:
+    return isinstance(job, RunJob) and job.shard is not None
 
 
 def _pieces(group: Sequence[int], count: int) -> list[list[int]]:
