@@ -29,7 +29,9 @@ from harness.execution.outcome import Outcome
 
 BEGIN: Literal["begin"] = "begin"
 STOP: Literal["stop"] = "stop"
-"""Lines of a task about itself: it begins, also again after it was requeued; a signal has stopped it."""
+LATE: Literal["late"] = "late"
+"""Lines of a task about itself: it begins, also again after it was requeued; a signal stops it, and it is to go on; it has
+reached its time limit too often."""
 
 
 class Submitted(BaseModel):

@@ -19,7 +19,7 @@ from harness.core.durable import file_sha256
 from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
-from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile, State, Submitted
+from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
 from harness.execution.array_task import Task
 from harness.execution.events import COMMAND, Event
 from harness.execution.file_budget import FileBudget
@@ -112,8 +112,8 @@ class _Live:
         for line in self.events.new():
             if line["kind"] == BEGIN:
                 self.pid, self.stopped, self.under_way = line["pid"], False, None
-            elif line["kind"] == STOP:
-                self.stopped = True
+            elif line["kind"] in (STOP, LATE):
+                self.stopped = line["kind"] == STOP
             else:
                 event = Event(**line)
                 self.under_way = event.job if event.kind == "start" else self.under_way
