@@ -95,6 +95,10 @@ class ArrayFolder:
         """No further job is to begin."""
         (self.root / "ended").touch()
 
+    def go_on(self) -> None:
+        """Of an array whose command was killed while it ended it, say."""
+        (self.root / "ended").unlink(missing_ok=True)
+
     def has_ended(self) -> bool:
         return (self.root / "ended").exists()
 

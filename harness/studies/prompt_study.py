@@ -1,6 +1,6 @@
-"""The trials of a prompt search, stored in SQLite, so that a stopped search continues.
+"""The trials of a prompt search, stored in a journal, so that a stopped search continues.
 
-    results/studies/<name>/study.db     Optuna's study: settings, values, states
+    results/studies/<name>/study.journal  Optuna's study: settings, values, states
     results/studies/<name>/runs/        a run record per trial, stage and language
     results/studies/<name>/prompts/     the prompt file of each trial
     results/studies/<name>/proposals/   the instructions that a language model wrote

@@ -35,7 +35,6 @@ from harness.specs.executors import SlurmSettings
 
 MOST_DEATHS = 4
 """A job with which so many tasks died has failed: it was submitted again three times."""
-POLL_SECONDS = 0.5
 GRACE_SECONDS = 30.0
 """For a task that is cancelled, as SLURM gives it."""
 
@@ -144,8 +143,9 @@ class _Array:
         self.live = {task.task: self._watched(task) for task in self.state.live}
         if found is not None:
             self._drop_lost_records()
-            ids = ", ".join(task.job_id for task in self.state.live)
-            self._say(f"attached to an array of an earlier command: {ids or 'all of its tasks have ended'}")
+            self.folder.go_on()
+            there = _shown([task.job_id for task in self.state.live])
+            self._say(f"attached to what an earlier command submitted: {there or 'all of it has ended'}")
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Of all jobs, as they come."""
@@ -169,7 +169,7 @@ class _Array:
             placed = {job for live in self.live.values() for job in live.submitted.jobs}
             if begun - placed and not self.folder.has_ended():
                 self._submit(sorted(begun - placed))
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.cluster.poll_seconds)
 
     def cancel(self) -> None:
         """All tasks, with time to close their journals. The same command submits what is left."""
@@ -209,7 +209,7 @@ class _Array:
                 positions = [position for position, _ in task.jobs]
                 log_file = str(self.cluster.log_of(job_id))
                 self._watch(Submitted(task=task.number, job_id=job_id, jobs=positions, log=log_file))
-            self._say(f"submitted: {len(mine)} jobs as {', '.join(ids)}")
+            self._say(f"submitted: {len(mine)} of {len(self.jobs)} as {_shown(ids)}")
 
     def _task(self, jobs: Sequence[int]) -> Task:
         self.state.tasks += 1
@@ -284,6 +284,12 @@ class _Array:
 
     def _say(self, text: str) -> None:
         self.told(Event(COMMAND, "say", text))
+
+
+def _shown(ids: Sequence[str]) -> str:
+    """`job 7`, `jobs 7_0, 7_1` or `jobs 7_0, ..., 7_99`."""
+    few = ids if len(ids) < 6 else [ids[0], "...", ids[-1]]
+    return f"job{'' if len(ids) == 1 else 's'} {', '.join(few)}" if ids else ""
 
 
 def split(jobs: Mapping[int, Job], workers: int | None) -> list[list[int]]:
