@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.dry_run import DryRun, print_plan
 from harness.cli.options import (
     Json,
     Many,
@@ -75,6 +76,7 @@ def curve_command(
     metric: Metric = None,
     min_steps: MinSteps = 100,
     label_usd: LabelUsd = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Plot quality against training-set size.
@@ -90,13 +92,16 @@ def curve_command(
     low, high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from
     the smallest number on, null: not up to the largest; never: share of the resamples; line_labels: that the line used;
     passes and stretches: of the means as they are: labels, low, high, upward; start, end, better, sure), contrasts (curve,
-    other, differences, equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by log
-    loss, or null) and teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label, shots).
+    other, differences, equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by
+    log loss, or null) and teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label,
+    shots). With --dry-run: as `bench study recipe` prints it.
     """
     from harness.cli.execute_runs import run_all, tracking_with
+    from harness.core.errors import UserError
     from harness.execution.jobs import requests_of
     from harness.specs.prices import load_prices
     from harness.studies.curve import CurveOptions, measured, teaching_of
+    from harness.studies.steps import steps_of_runs
 
     known = catalog(execution.trust_metric_code)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
@@ -105,6 +110,10 @@ def curve_command(
     _check_labels_options(asked, label_usd)
     asked = _as_labelled(completed(asked.changed(backend=[*trained, *prompted]), known, store), asked)
     check_data(asked.one("data"))
+    if dry_run and asked.one("data") is None and (hub := known.task(asked.one("task")).source.hub) is not None:
+        raise UserError(
+            f"--dry-run: the sizes follow from the rows of {hub.id}, which are on the hub.", "Name a copy: --data DIR."
+        )
     chosen = _chosen(known, asked.one("task"), metric)
     first = CurveOptions(
         base=asked.base(task=asked.one("task"), limit=asked.one("limit")).changed(labels_from=None, soft_labels=False),
@@ -122,6 +131,9 @@ def curve_command(
     plans = _plans(known, first, asked.many("lang"), names(sizes, "--sizes") or DEFAULT_SIZES)
     runs = [run for _, runs in plans for run in runs]
     check_fit(known, runs)
+    if dry_run:
+        print_plan(steps_of_runs(runs), known, store, execution, as_json=as_json)
+        return
     budget = budget_of(execution, known, dict.fromkeys(run.backend for run in runs), None)
     with tracking_with(execution) as series:
         outcomes, stopped = run_all(known, requests_of(runs), store, execution, budget)

@@ -117,6 +117,18 @@ def run_all(
     return [done[position] for position in sorted(done)], False
 
 
+def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budget: Budget | None) -> Executor:
+    """With the settings of bench.toml. Raises as `executor_of` does."""
+    from harness.cli.project_file import executor_tables
+    from harness.execution.executors import executor_of
+    from harness.execution.worker import Setup
+
+    if execution.executor == "local" and (execution.workers or execution.address):
+        option = "--workers" if execution.workers else "--address"
+        verbosity.note(f"note: {option} has no effect with --executor local.")
+    return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
+
+
 class _Whole:
     """Runs that were carried out in `count` parts, which are the jobs of neighbouring numbers."""
 
@@ -151,18 +163,6 @@ class _Whole:
         except BenchError as error:
             return failed(error)
         return replace(outcome, state="new", entry=merged.entry, shard=None, rows=None)
-
-
-def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budget: Budget | None) -> Executor:
-    """With the settings of bench.toml. Raises as `executor_of` does."""
-    from harness.cli.project_file import executor_tables
-    from harness.execution.executors import executor_of
-    from harness.execution.worker import Setup
-
-    if execution.executor == "local" and (execution.workers or execution.address):
-        option = "--workers" if execution.workers else "--address"
-        verbosity.note(f"note: {option} has no effect with --executor local.")
-    return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
 
 
 class Lines:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import verbosity
+from harness.cli.dry_run import DryRun, print_plan
 from harness.cli.execute_runs import FinishedRun, error_as_json, run_all, tracking_with
 from harness.cli.options import (
     Json,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
     from harness.specs.reported import Figure
-    from harness.studies.dry_run import PlannedStep
     from harness.studies.steps import Step
 
 HELP = {
@@ -52,7 +52,6 @@ Name = Annotated[
 ]
 Run = Annotated[Many, typer.Option(metavar="NAME", help="Only these runs, and those that they continue from.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Run every step in minutes, with a small model and few rows.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and what is done already; run nothing.")]
 
 
 @takes_run_options(
@@ -75,12 +74,12 @@ def recipe_command(
     Runs every step of a recipe and shows the published figures beside the measured ones. Options of a run override the
     recipe's, in all of its runs. A recorded run is not repeated, and a stopped run or search continues: repeat the command.
 
-    --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
-    and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, backend,
-    error. With --dry-run: step, task, backend, train, validation, test (each: langs, rows, exact), settings, prompt, seed,
-    continued_from, searched, trials, state (found, continues, to do), note.
+    --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang,
+    note), and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials,
+    backend, error. With --dry-run: step, task, backend, train, validation, test (each: langs, rows, exact), settings,
+    prompt, choices, seed, continued_from, searched, trials, need (gpus, cpus, memory_gib), group, state (found, continues,
+    to do), note.
     """
-    from harness.studies.dry_run import planned_steps
     from harness.studies.steps import Changes, steps_of
 
     known = catalog(execution.trust_metric_code)
@@ -91,7 +90,7 @@ def recipe_command(
     store = open_store(folder)
     _check_options(steps, known)
     if dry_run:
-        _print_plan(planned_steps(steps, known, store), as_json)
+        print_plan(steps, known, store, execution, as_json=as_json)
         if recipe.note and not as_json:
             typer.echo(plain(f"Note: {recipe.note}"), err=True)
         return
@@ -235,31 +234,6 @@ def _check_options(steps: Sequence[Step], known: Catalog) -> None:
         validate_options(spec.options, engine_class(spec.engine).Options, f"{step.name}: backend {spec.name!r}, options")
         if step.tune is not None:
             searched_backend(step.request, SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space))
-
-
-def _print_plan(planned: Sequence[PlannedStep], as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(step) for step in planned])
-        return
-    columns = ["step", "task", "backend", "train", "validation", "test", "settings", "state"]
-    rows = [_plan_row(step) for step in planned]
-    print_table(columns, rows, text=["settings", "state"], optional=["task", "validation", "settings"])
-    typer.echo("Nothing was run.", err=True)
-
-
-def _plan_row(planned: PlannedStep) -> list[str]:
-    settings = [f"{key}={value}" for key, value in planned.settings.items()]
-    if planned.trials is not None:
-        settings.append(f"search of {', '.join(planned.searched)}: {planned.trials} trials")
-    if planned.prompt:
-        settings.append(f"prompt {planned.prompt}")
-    if planned.seed:
-        settings.append(f"seed {planned.seed}")
-    train, *others = (str(count or "-") for count in (planned.train, planned.validation, planned.test))
-    if planned.continued_from:
-        train += f", after {planned.continued_from}"
-    state = planned.state if planned.note is None else f"{planned.state}; {planned.note}"
-    return [planned.step, planned.task, planned.backend, train, *others, ", ".join(settings) or "-", state]
 
 
 def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import verbosity
+from harness.cli.dry_run import DryRun, print_plan
 from harness.cli.options import Json, catalog, open_store, plain, print_json, print_table, tolerate_broken_pipe, write_page
 from harness.cli.requests import budget_of, completed
 from harness.cli.run_options import takes_run_options
@@ -39,6 +40,7 @@ def transfer_command(
     metric: Annotated[
         str | None, typer.Option(metavar="NAME", help="Metric of the cells; default: the task's first headline metric.")
     ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train on each language and test in all of them.
@@ -48,13 +50,15 @@ def transfer_command(
     the command.
 
     --json prints an object with task, backend, metric, seeds, page, picture, and cells: a list of train, validation, lang, n,
-    value, low, high, runs, best (of its column), trained (tested in a training language).
+    value, low, high, runs, best (of its column), trained (tested in a training language). With --dry-run: as `bench study
+    recipe` prints it.
     """
     from harness.cli.execute_runs import run_all, tracking_with
     from harness.execution.jobs import requests_of
     from harness.running.plan import make_plan
     from harness.statistics.metrics import headline_of
     from harness.studies.search import metric_of
+    from harness.studies.steps import steps_of_runs
     from harness.studies.transfer import make_grid
 
     known = catalog(execution.trust_metric_code)
@@ -65,6 +69,9 @@ def transfer_command(
     spec = known.task(task)
     rows = _rows(asked, spec.languages)
     runs = [run for row in rows for run in asked.changed(train_lang=row.train, validation_lang=row.validation).runs(known)]
+    if dry_run:
+        print_plan(steps_of_runs(runs), known, store, execution, as_json=as_json)
+        return
     # A wrong name is found before the first model trains.
     chosen = metric_of(make_plan(runs[0], known), metric) if metric else headline_of(spec.labels.kind, spec.rank_by)[0]
     budget = budget_of(execution, known, [backend], asked.one("model"))

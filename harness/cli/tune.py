@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import verbosity
+from harness.cli.dry_run import DryRun, print_plan
 from harness.cli.options import (
     RESULTS,
     Json,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from harness.core.errors import BenchError
     from harness.specs.catalog import Catalog
     from harness.studies.search import Search
+    from harness.studies.steps import Step
     from harness.studies.study import Study, Trial
 
 OPTIONS = ("backend", "task", "lang", "train_lang", "validation_lang", "seed", "train_limit", "validation_limit", "settings")
@@ -68,6 +70,7 @@ def tune_command(
     pruning: Pruning = True,
     study: StudyName = None,
     output: Output = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Search a backend's hyperparameters on validation rows.
@@ -78,14 +81,20 @@ def tune_command(
     deleted.
 
     --json prints an object with study, folder, metric, trials (a list of number, state, settings, value, key, error), best,
-    backend (the file).
+    backend (the file). With --dry-run: as `bench study recipe` prints it.
     """
     from harness.cli.execute_runs import exit_if_interrupted, tracking_with
     from harness.studies.search import check_output, new_search
 
     known = catalog(execution.trust_metric_code)
     results = execution.results
-    options, langs = _options(completed(asked, known, open_store(results)), known)
+    store = open_store(results)
+    options, langs = _options(completed(asked, known, store), known)
+    if dry_run:
+        print_plan(
+            [_step(study or _default_name(options, langs), options, known, trials)], known, store, execution, as_json=as_json
+        )
+        return
     search = new_search(options, langs, known, metric)
     name = study or _default_name(options, langs)
     path = Path("backends") / f"{_checked(output or f'{options.backend}-tuned', '--output')}.yaml"
@@ -109,6 +118,15 @@ def tune_command(
     exit_if_interrupted(found.stopped)
     if found.error is not None:
         raise found.error
+
+
+def _step(name: str, options: RunOptions, known: Catalog, trials: int) -> Step:
+    """The search, for --dry-run. Raises `UserError` if its space does not fit."""
+    from harness.specs.recipes import Tune
+    from harness.studies.search import searched_backend
+    from harness.studies.steps import Step
+
+    return Step(name, options, tune=Tune(trials=trials, space=searched_backend(options, known).search))
 
 
 def _options(asked: Asked, known: Catalog) -> tuple[RunOptions, tuple[str, ...]]:

@@ -29,7 +29,9 @@ from harness.execution.outcome import Outcome
 
 BEGIN: Literal["begin"] = "begin"
 STOP: Literal["stop"] = "stop"
-"""Lines of a task about itself: it begins, also again after it was requeued; a signal has stopped it."""
+LATE: Literal["late"] = "late"
+"""Lines of a task about itself: it begins, also again after it was requeued; a signal stops it, and it is to go on; it has
+reached its time limit too often."""
 
 
 class Submitted(BaseModel):
@@ -92,6 +94,10 @@ class ArrayFolder:
     def end(self) -> None:
         """No further job is to begin."""
         (self.root / "ended").touch()
+
+    def go_on(self) -> None:
+        """Of an array whose command was killed while it ended it, say."""
+        (self.root / "ended").unlink(missing_ok=True)
 
     def has_ended(self) -> bool:
         return (self.root / "ended").exists()

@@ -16,7 +16,7 @@ from typing import Any
 from harness.core.errors import RunBusy
 from harness.core.locks import LEASE_SECONDS
 from harness.core.progress_events import progress_listener
-from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile
+from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile
 from harness.execution.events import Event, Listener, Sender, log_lines
 from harness.execution.file_budget import FileBudget
 from harness.execution.jobs import Job
@@ -27,6 +27,8 @@ EVERY = 2.0
 """Seconds between two events about the same phase."""
 PATIENCE = 2.5 * LEASE_SECONDS
 """How long a task waits for the lock of a task that died on another node."""
+QUEUE_AGAIN = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None) or signal.SIGTERM
+"""The signal by which submitit tells a task that its time is up."""
 OF_A_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Variables of torchrun, which a cluster may set for a single process: here each training has one process."""
 
@@ -81,7 +83,6 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         self._events().write({"kind": STOP})
-        _stopping.append(signal.SIGUSR2)
         return DelayedSubmission(self)
 
     def _events(self) -> EventFile:
@@ -109,15 +110,28 @@ _stopping: list[int] = []
 
 @contextmanager
 def _stopped_by_signal(events: EventFile) -> Iterator[None]:
-    """SIGTERM, by which clusters end a process with some seconds of grace, ends it as Ctrl-C does. A second one is ignored:
-    the cluster sends it while the first is obeyed."""
+    """SIGTERM, by which clusters end a process with some seconds of grace, ends it as Ctrl-C does; a second one is ignored, as
+    the cluster sends it while the first is obeyed. SIGUSR2 is submitit's, which has the task queued again and ends it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not _stopping:
             _stopping.append(number)
             raise KeyboardInterrupt
 
+    def queue_again(number: int, frame: FrameType | None) -> None:
+        _stopping.append(number)
+        try:
+            submitits(number, frame)
+        except UncompletedJobError:
+            events.write({"kind": LATE})
+            sys.exit(1)
+        except Exception:  # else it would count as an error of the job; scontrol may have been ended with the task
+            sys.exit(128 + number)
+
+    from submitit.core.utils import UncompletedJobError
+
     signal.signal(signal.SIGTERM, stop)
+    submitits: Any = signal.signal(QUEUE_AGAIN, queue_again)
     try:
         yield
     except KeyboardInterrupt:

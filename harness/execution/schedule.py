@@ -34,11 +34,11 @@ class Schedule:
         """Jobs that can begin, in their order. While a group's model is trained, its other jobs can't: they would wait for it,
         each with a worker."""
         training = {self.jobs[job].group for job in self._under_way if self.jobs[job].trains} - self._trained
-        return [
-            job
-            for job in self.waiting()
-            if (self.jobs[job].after is None or self.jobs[job].after in self.outcomes) and self.jobs[job].group not in training
-        ]
+        return [job for job in self._free() if self.jobs[job].group not in training]
+
+    def _free(self) -> list[int]:
+        """Jobs that wait for no outcome, in their order."""
+        return [job for job in self.waiting() if self.jobs[job].after is None or self.jobs[job].after in self.outcomes]
 
     def take(self, loaded: str | None = None, fits: Callable[[Need], bool] = lambda need: True) -> int | None:
         """The next job for a worker that has the model of the group `loaded`; None where there is none now. It keeps to its
@@ -65,6 +65,13 @@ class Schedule:
         if ready:
             self._begin(ready[0])
         return ready[0] if ready else None
+
+    def take_all(self) -> list[int]:
+        """All jobs that wait for no outcome, in their order: for workers that get whole groups."""
+        found = self._free()
+        for job in found:
+            self._begin(job)
+        return found
 
     def give_back(self, job: int) -> None:
         """It has no outcome, and is to be done again: its worker has died."""

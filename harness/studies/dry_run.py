@@ -1,4 +1,4 @@
-"""What each step of a recipe would do, without doing it: no network, no download, nothing written."""
+"""What each run or search of a command would do, without doing it: no network, no download, nothing written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BenchError, MissingExtra, ModelUnavailable
+from harness.core.json_files import digest
 from harness.core.types import Example
 from harness.data.rows import load_examples
+from harness.execution.jobs import group_of, need_of
 from harness.models.cache import MODEL
 from harness.models.checkpoints import local_only
 from harness.records.store import Store
@@ -19,8 +21,10 @@ from harness.running.runner import found_run
 from harness.running.training import trained_folder
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, with_settings
 from harness.specs.catalog import Catalog
+from harness.specs.executors import Needs
 from harness.studies.steps import Step, plan_of
 
+CHOICES = ("decoding", "calibration", "decision", "shots_by")
 Rows = Callable[[str, str, str], list[Example] | None]
 """`rows(task, lang, split)`; None where they are not on this machine."""
 
@@ -47,9 +51,20 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedNeed:
+    """`gpus`: None for one where the machine has one. None elsewhere: as the engine has it by default."""
+
+    gpus: float | None
+    cpus: float | None
+    memory_gib: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """`train` and `validation` are None for a prompted model, `test` for a search. `note`: what is missing on this machine, or
-    that the model is trained already."""
+    """`train` and `validation` are None for a prompted model, `test` for a search. `choices`: of how a
+    model is prompted, by option. `need`: of the machine that carries it out.
+    `group`: a number, equal for steps that the same loaded model serves. `continued_from`: the step that it waits for. `note`:
+    what is missing on this machine, or that the model is trained already."""
 
     step: str
     task: str
@@ -59,20 +74,35 @@ class PlannedStep:
     test: Count | None
     settings: Mapping[str, Any]
     prompt: str | None
+    choices: Mapping[str, str]
     seed: int
     continued_from: str | None
     searched: tuple[str, ...]
     trials: int | None
+    need: PlannedNeed
+    group: int
     state: State
     note: str | None
 
 
-def planned_steps(steps: Sequence[Step], catalog: Catalog, store: Store) -> list[PlannedStep]:
+def planned_steps(steps: Sequence[Step], catalog: Catalog, store: Store, needs: Needs) -> list[PlannedStep]:
+    """`needs`: those of bench.toml."""
     rows = _reader(catalog, steps[0].request.data if steps else None)
-    return [_planned(step, catalog, store, rows) for step in steps]
+    groups: dict[str, int] = {}
+    planned = []
+    for step in steps:
+        served = group_of(step.request, catalog) if step.tune is None else repr(step)
+        number = groups.setdefault(digest([served, step.base and step.base.name]), len(groups) + 1)
+        planned.append(_planned(step, catalog, store, rows, _need(step, catalog, needs), number))
+    return planned
 
 
-def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedStep:
+def _need(step: Step, catalog: Catalog, needs: Needs) -> PlannedNeed:
+    need = need_of(step.request, catalog, needs)
+    return PlannedNeed(need.gpus, need.cpus, need.memory_gib)
+
+
+def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows, need: PlannedNeed, group: int) -> PlannedStep:
     from harness.core.engine import Classifier, TrainedLanguageModel
 
     request, tune = step.request, step.tune
@@ -84,7 +114,7 @@ def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedS
         found = [rows(request.task, lang, split) for lang in langs]
         here = [len(part) for part in found if part is not None]
         if len(here) == len(langs):
-            return Count(langs, sum(min(n, limit or n) for n in here), exact=True)
+            return Count(langs, sum(n if limit is None else min(n, limit) for n in here), exact=True)
         return Count(langs, None if limit is None else limit * len(langs), exact=False)
 
     with local_only():
@@ -101,10 +131,13 @@ def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedS
         test=None if tune else count("test", (request.lang,), request.limit),
         settings=dict(request.settings),
         prompt=request.prompt,
+        choices={name: str(value) for name in CHOICES if (value := getattr(request, name)) is not None},
         seed=request.seed,
         continued_from=step.base.name if step.base else None,
         searched=tuple(tune.space) if tune else (),
         trials=tune.trials if tune else None,
+        need=need,
+        group=group,
         state=state,
         note=note,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,11 @@ class SearchCatalog(Catalog):
 
     def backend(self, name: str) -> BackendSpec:
         return super().backend(name).model_copy(update={"search": dict(self.space)})
+
+
+def steps_of_runs(runs: Iterable[RunOptions]) -> list[Step]:
+    """Of a command whose runs have no names: they are numbered, as its progress numbers them."""
+    return [Step(str(number), options) for number, options in enumerate(runs, start=1)]
 
 
 def steps_of(recipe: Recipe, catalog: Catalog, changes: Changes, runs: list[str] | None = None) -> list[Step]:

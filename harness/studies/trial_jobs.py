@@ -41,7 +41,7 @@ class TrialJob:
 
     @property
     def trains(self) -> bool:
-        """No other job waits for its model."""
+        """No other job needs its model."""
         return False
 
     @property

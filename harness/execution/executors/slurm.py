@@ -19,22 +19,22 @@ from harness.core.durable import file_sha256
 from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
-from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile, State, Submitted
+from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
 from harness.execution.array_task import Task
 from harness.execution.events import COMMAND, Event
 from harness.execution.file_budget import FileBudget
-from harness.execution.jobs import Job
+from harness.execution.jobs import Job, RunJob
 from harness.execution.outcome import Outcome
 from harness.execution.schedule import Schedule
 from harness.execution.submitit_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
 from harness.execution.worker import Setup, failed
 from harness.records.entries import finished_entry
+from harness.records.shards import finished_shard
 from harness.specs.catalog import Catalog
 from harness.specs.executors import SlurmSettings
 
 MOST_DEATHS = 4
 """A job with which so many tasks died has failed: it was submitted again three times."""
-POLL_SECONDS = 0.5
 GRACE_SECONDS = 30.0
 """For a task that is cancelled, as SLURM gives it."""
 
@@ -111,8 +111,8 @@ class _Live:
         for line in self.events.new():
             if line["kind"] == BEGIN:
                 self.pid, self.stopped, self.under_way = line["pid"], False, None
-            elif line["kind"] == STOP:
-                self.stopped = True
+            elif line["kind"] in (STOP, LATE):
+                self.stopped = line["kind"] == STOP
             else:
                 event = Event(**line)
                 self.under_way = event.job if event.kind == "start" else self.under_way
@@ -143,15 +143,15 @@ class _Array:
         self.live = {task.task: self._watched(task) for task in self.state.live}
         if found is not None:
             self._drop_lost_records()
-            ids = ", ".join(task.job_id for task in self.state.live)
-            self._say(f"attached to an array of an earlier command: {ids or 'all of its tasks have ended'}")
+            self.folder.go_on()
+            there = _shown([task.job_id for task in self.state.live])
+            self._say(f"attached to what an earlier command submitted: {there or 'all of it has ended'}")
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Of all jobs, as they come."""
         begun: set[int] = set()
         while True:
-            while (job := self.schedule.take_first()) is not None:
-                begun.add(job)
+            begun |= set(self.schedule.take_all())
             for live in self.live.values():
                 live.read(self.told)
             for job in sorted(begun & self.folder.ended_jobs()):
@@ -169,7 +169,7 @@ class _Array:
             placed = {job for live in self.live.values() for job in live.submitted.jobs}
             if begun - placed and not self.folder.has_ended():
                 self._submit(sorted(begun - placed))
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.cluster.poll_seconds)
 
     def cancel(self) -> None:
         """All tasks, with time to close their journals. The same command submits what is left."""
@@ -209,7 +209,7 @@ class _Array:
                 positions = [position for position, _ in task.jobs]
                 log_file = str(self.cluster.log_of(job_id))
                 self._watch(Submitted(task=task.number, job_id=job_id, jobs=positions, log=log_file))
-            self._say(f"submitted: {len(mine)} jobs as {', '.join(ids)}")
+            self._say(f"submitted: {len(mine)} of {len(self.jobs)} as {_shown(ids)}")
 
     def _task(self, jobs: Sequence[int]) -> Task:
         self.state.tasks += 1
@@ -274,34 +274,47 @@ class _Array:
 
     def _drop_lost_records(self) -> None:
         """Outcomes whose records were deleted meanwhile."""
+        store = self.setup.store
         for job in self.folder.ended_jobs():
-            run_id = self.folder.outcome(job).run_id
-            if run_id is not None and finished_entry(self.setup.store, run_id, warn=False) is None:
+            outcome = self.folder.outcome(job)
+            if outcome.run_id is None or finished_entry(store, outcome.run_id, warn=False) is not None:
+                continue
+            if outcome.shard is None or finished_shard(store, outcome.run_id, outcome.shard) is None:
                 self.folder.forget_outcome(job)
 
     def _say(self, text: str) -> None:
         self.told(Event(COMMAND, "say", text))
 
 
+def _shown(ids: Sequence[str]) -> str:
+    """`job 7`, `jobs 7_0, 7_1` or `jobs 7_0, ..., 7_99`."""
+    few = ids if len(ids) < 6 else [ids[0], "...", ids[-1]]
+    return f"job{'' if len(ids) == 1 else 's'} {', '.join(few)}" if ids else ""
+
+
 def split(jobs: Mapping[int, Job], workers: int | None) -> list[list[int]]:
     """The jobs of each task: whole groups, one for each task without `workers`. Groups are split where there are fewer of them
-    than workers, and put together where there are more."""
+    than workers, and put together where there are more. A group whose first job trains its model is not split: the other
+    workers would wait for it. Shards are there to be done at once: they are."""
     groups: dict[str, list[int]] = {}
     for position, job in jobs.items():
         groups.setdefault(job.group, []).append(position)
     if workers is None:
-        return list(groups.values())
+        return [part for group in groups.values() for part in _pieces(group, len(group) if _is_shard(jobs[group[0]]) else 1)]
+    most = {name: len(group) if not jobs[group[0]].trains or _is_shard(jobs[group[0]]) else 1 for name, group in groups.items()}
     pieces = dict.fromkeys(groups, 1)
-    while len(pieces) and sum(pieces.values()) < workers:
-        name = max(groups, key=lambda name: len(groups[name]) / pieces[name])
-        if len(groups[name]) == pieces[name]:
-            break
-        pieces[name] += 1
+    while sum(pieces.values()) < min(workers, sum(most.values())):
+        divisible = [name for name in groups if pieces[name] < most[name]]
+        pieces[max(divisible, key=lambda name: len(groups[name]) / pieces[name])] += 1
     parts = [part for name, group in groups.items() for part in _pieces(group, pieces[name])]
     tasks: list[list[int]] = [[] for _ in range(min(workers, len(parts)))]
     for part in sorted(parts, key=len, reverse=True):
         min(tasks, key=len).extend(part)
     return tasks
+
+
+def _is_shard(job: Job) -> bool:
+    return isinstance(job, RunJob) and job.shard is not None
 
 
 def _pieces(group: Sequence[int], count: int) -> list[list[int]]:

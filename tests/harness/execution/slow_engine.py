@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,10 @@ class Errand:
     deaths: int = 0
     seconds: float = 0.0
     started: str | None = None
+    trains: bool = False
 
     def started_from(self, outcome: Outcome) -> Errand:
-        return Errand(self.name, self.notes, self.group, self.after, self.need, self.deaths, self.seconds, outcome.trained_key)
+        return replace(self, started=outcome.trained_key)
 
     def carried_out_by(self, worker: Worker) -> Outcome:
         assert worker.listener is not None

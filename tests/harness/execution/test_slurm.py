@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fake_slurm
 import pytest
 from processes_of import ended, killed, tasks, until
 from slow_engine import ROWS, Errand, noted
 
 from harness.core.errors import RunBusy, RunError, UserError
-from harness.execution.array_folder import ArrayFolder
 from harness.execution.events import COMMAND, Event
 from harness.execution.executors.slurm import SlurmExecutor
 from harness.execution.jobs import Job, Need
@@ -55,14 +57,17 @@ def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(slow_project: Pat
         "description: d\ndefaults: {task: toy}\nruns:\n"
         "- {name: trained, backend: [toy-classifier, tfidf], train_lang: en, lang: [en, de]}\n"
         "- {name: asked, backend: slow, lang: [en, de], prompt: [echo, shown]}\n"
+        "- {name: searched, backend: tunable, lang: en, tune: {trials: 2, space: {lr: {low: 1.0e-4, high: 1.0e-2}}}}\n"
     )
     words = ("study", "recipe", "small", "--json")
     one, _ = ended(started(*words, "--results", "one"))
     two, err = ended(started(*words, "--results", "two", "--executor", "slurm", "--workers", 2))
     assert len(records(slow_project / "one")) == 8
     assert records(slow_project / "one") == records(slow_project / "two")
-    keep = ("state", "run", "metrics", "lang")
-    assert [{k: run[k] for k in keep} for run in json.loads(one)] == [{k: run[k] for k in keep} for run in json.loads(two)]
+    keep = ("state", "run", "metrics", "lang", "study", "best", "value")
+    kept = [[{name: run[name] for name in keep if name in run} for run in json.loads(out)] for out in (one, two)]
+    assert kept[0] == kept[1]
+    assert kept[0][8]["state"] == "searched"
     assert not (slow_project / "two" / "slurm").exists()
     assert "[1/8]" in err
 
@@ -90,7 +95,7 @@ def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any)
     killed(first)
     assert len(tasks(slow_project)) == 2
     out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 2, "--json"))
-    assert "attached to an array" in err
+    assert "attached to what" in err
     assert "submitted:" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
@@ -102,7 +107,7 @@ def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: 
     killed(first)
     until(lambda: not tasks(slow_project))
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
-    assert "all of its tasks have ended" in err or "attached" in err
+    assert "attached to what" in err
     assert "submitted:" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
@@ -270,10 +275,101 @@ def test_an_array_of_other_specs_is_not_attached_to(slow_project: Path, started:
     assert len(records(slow_project / "results")) == 2
 
 
-def test_files_of_an_array(tmp_path: Path) -> None:
-    folder = ArrayFolder(tmp_path / "array")
-    folder.make()
-    assert folder.state() is None
-    folder.write_outcome(3, Outcome("failed", error=RunError("no", "yes")))
-    assert folder.ended_jobs() == {3}
-    assert folder.outcome(3).error is not None
+def test_a_run_in_a_script_of_sbatch_goes_on_after_scontrol_requeue(slow_project: Path, started: Any) -> None:
+    """What SLURM does to a job of the user's own: SIGTERM with 30 s of grace, and the same script again."""
+    words = ("run", "--backend", "slow", "--lang", "en,de", "--prompt", "echo", "--task", "toy")
+    for rows in (10, 30):
+        running = started(*words)
+        until(lambda rows=rows: len(noted(slow_project / "notes.txt")) >= rows)
+        began = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        ended(running, 128 + signal.SIGTERM)
+        assert time.monotonic() - began < 30
+        for journal in (slow_project / "results" / "runs").glob("*.partial/journal.jsonl"):
+            assert journal.read_bytes().endswith(b"\n")
+    ended(started(*words))
+    answered_once(slow_project, times=2)
+    assert len(records(slow_project / "results")) == 2
+
+
+# SLURM's commands, played by scripts
+
+
+@pytest.fixture
+def cluster(slow_project: Path, tmp_path: Path, environment: dict[str, str]) -> Path:
+    """The folder of its jobs."""
+    environment |= fake_slurm.install(tmp_path / "slurm")
+    (slow_project / "bench.toml").write_text(
+        '[slurm]\npartition = "gpu"\naccount = "lab"\ntime = "1:00:00"\nsetup = ["export MODULES=loaded"]\n'
+        'parameters = {qos = "low"}\n[needs.slow]\ncpus = 3\nmemory_gib = 6\n'
+    )
+    return Path(environment["FAKE_SLURM"])
+
+
+def scripts(cluster: Path) -> list[str]:
+    return [path.read_text() for path in sorted(cluster.glob("*.sbatch"))]
+
+
+def job_states(cluster: Path) -> dict[str, str]:
+    return {path.stem: json.loads(path.read_text())["state"] for path in sorted(cluster.glob("*.json"))}
+
+
+def test_slurm_gets_arrays_with_what_the_runs_need(slow_project: Path, started: Any, cluster: Path) -> None:
+    out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 3, "--json"))
+    assert [run["state"] for run in json.loads(out)] == ["new"] * 4
+    answered_once(slow_project)
+    assert "submitted: 2 of 4 as jobs 1000_0, 1000_1" in err
+    first, second = scripts(cluster)
+    for line in ("--partition=gpu", "--account=lab", "--time=60", "--qos=low", "export MODULES=loaded"):
+        assert line in first
+        assert line in second
+    assert "--array=0-1%2" in first
+    assert "--cpus-per-task=3" in first
+    assert "--mem=6GB" in first
+    assert "--array" not in second
+    assert "--mem" not in second
+    assert "--gpus" not in first + second
+    until(lambda: set(job_states(cluster).values()) == {"COMPLETED"})
+
+
+def test_slurm_preempts_a_task_which_is_queued_again(slow_project: Path, started: Any, cluster: Path) -> None:
+    """SIGUSR2, then scontrol requeue, whose SIGTERM comes while the task ends."""
+    running = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    (stopped, *_) = tasks(slow_project)
+    stopped.send_signal(signal.SIGUSR2)
+    _, err = ended(running)
+    assert ": its worker" not in err
+    assert len(scripts(cluster)) == 2  # one for each need, and no other
+    answered_once(slow_project)
+
+
+def test_scancel_is_not_undone(slow_project: Path, started: Any, cluster: Path, environment: dict[str, str]) -> None:
+    running = started(*RUN, "--executor", "slurm", "--workers", 2, "--json")
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    subprocess.run(["scancel", "1000"], env=environment, check=True)
+    out, err = ended(running, 1)
+    states = [run["state"] for run in json.loads(out)]
+    assert sorted(states) == ["incomplete", "incomplete", "new", "new"]
+    assert "job 1000 was cancelled" in err
+    ended(started(*RUN, "--executor", "slurm", "--workers", 2))
+    answered_once(slow_project)
+
+
+def test_ctrl_c_cancels_the_arrays(slow_project: Path, started: Any, cluster: Path) -> None:
+    running = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    running.send_signal(signal.SIGINT)
+    ended(running, 130)
+    assert set(job_states(cluster).values()) == {"CANCELLED by 0"}
+    assert tasks(slow_project) == []
+    ended(started(*RUN, "--executor", "slurm", "--workers", 2))
+    answered_once(slow_project)
+
+
+def test_a_cluster_that_refuses_a_job_says_why(slow_project: Path, started: Any, cluster: Path) -> None:
+    sbatch = cluster.parent / "bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+    _, err = ended(started(*RUN, "--executor", "slurm"), 1)
+    assert "invalid partition specified: gpu" in err
+    assert "bench.toml" in err

@@ -10,17 +10,19 @@ import pytest
 import toy
 
 from harness.core.errors import SpecError, UnknownName, UserError
+from harness.core.options import RunOptions
 from harness.records.store import Store
 from harness.running.runner import run
 from harness.running.training import trained_key
 from harness.specs.asked import Asked
 from harness.specs.backend_specs import engine_class, with_settings
 from harness.specs.catalog import Catalog
+from harness.specs.executors import NeedSpec
 from harness.specs.recipes import Recipe, load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.yamlspec import validate_options
 from harness.studies.dry_run import PlannedStep, State, planned_steps
-from harness.studies.steps import Changes, Step, request_of, steps_of, training
+from harness.studies.steps import Changes, Step, request_of, steps_of, steps_of_runs, training
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -186,7 +188,7 @@ def test_steps_that_need_one_training_are_alike(project: Path, tmp_path: Path) -
 def ahead(project: Path, recipe: Recipe) -> tuple[list[PlannedStep], Store]:
     store = Store(project / "results" / "runs")
     steps = steps_of(recipe, Catalog(project), Changes())
-    return planned_steps(steps, Catalog(project), store), store
+    return planned_steps(steps, Catalog(project), store, {}), store
 
 
 def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> None:
@@ -204,6 +206,25 @@ def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> 
         (State.TO_DO, "the model is trained already"),
         (State.TO_DO, None),
     ]
+
+
+def test_needs_and_groups_of_what_is_ahead(project: Path) -> None:
+    """A model that is prompted serves both languages; the second one of bench.toml."""
+    asked = [
+        RunOptions(task="toy", backend=name, lang=lang) for name in ("toy-model", "toy-classifier") for lang in ("en", "de")
+    ]
+    needs = {"toy-model": NeedSpec(gpus=0.5, memory_gib=8)}
+    planned = planned_steps(steps_of_runs(asked), Catalog(project), Store(project / "results" / "runs"), needs)
+    assert [step.step for step in planned] == ["1", "2", "3", "4"]
+    assert [step.group for step in planned] == [1, 1, 2, 3]
+    assert [(step.need.gpus, step.need.cpus, step.need.memory_gib) for step in planned[:2]] == [(0.5, None, 8)] * 2
+    assert planned[2].need.memory_gib is None
+
+
+def test_no_validation_rows_are_no_rows(project: Path) -> None:
+    asked = RunOptions(task="toy", backend="toy-classifier", lang="en", validation_limit=0)
+    (planned,) = planned_steps(steps_of_runs([asked]), Catalog(project), Store(project / "results" / "runs"), {})
+    assert str(planned.validation) == "0 en"
 
 
 def test_an_interrupted_run_continues(project: Path, tmp_path: Path) -> None:

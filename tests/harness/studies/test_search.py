@@ -32,7 +32,7 @@ from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import Catalog
 from harness.specs.search_space import Parameter
 from harness.studies.search import Search, check_output, new_search, tuned_backend
-from harness.studies.study import Trial, open_study
+from harness.studies.study import Study, Trial, joined_study, open_study
 
 BACKEND = """\
 engine: tunable
@@ -470,3 +470,107 @@ def test_the_name_of_another_backend_is_not_taken(project: Path) -> None:
         check_output(project / "backends" / "tfidf.yaml", search, "study", Catalog(project))
     with pytest.raises(UserError, match="this study did not write it"):
         check_output(project / "backends" / "toy-model.yaml", search, "study", Catalog(project))
+
+
+# Studies of earlier versions, and of several workers
+
+
+def in_sqlite(project: Path, name: str = "study") -> None:
+    """The study as an earlier version wrote it: in SQLite, its trials without places, its models in one list."""
+    import optuna
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    folder = project / name
+    found = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))))
+    storage = RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    old = optuna.create_study(study_name=name, storage=storage, direction=found.direction)
+    old.set_user_attr("identity", found.user_attrs["identity"])
+    old.set_user_attr("models", [key.removeprefix("made ") for key, ours in found.user_attrs.items() if ours is True])
+    for trial in found.trials:
+        attributes = {key: value for key, value in trial.user_attrs.items() if key != "place"}
+        old.add_trial(
+            optuna.trial.create_trial(
+                state=trial.state,
+                value=trial.value,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=attributes,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+    storage.remove_session()
+    storage.engine.dispose()
+    (folder / "study.journal").unlink()
+
+
+@pytest.mark.slow
+def test_a_study_in_sqlite_goes_on_as_it_would_have(project: Path) -> None:
+    search = searched(project)
+    whole = go_on(project, search, 5, name="whole")
+    begun = go_on(project, search, 3)
+    in_sqlite(project)
+    gone_on = go_on(project, search, 5)
+    assert tried(gone_on[:3]) == tried(begun)
+    assert tried(gone_on) == tried(whole)
+    assert (project / "study" / "study.db").exists()
+    assert tried(go_on(project, search, 5)) == tried(whole)
+    best = max(gone_on, key=lambda trial: trial.value or 0)
+    assert models() == [best.key]
+
+
+def joined(project: Path, search: Search) -> Study:
+    return joined_study(search, project / "study", Catalog(project))
+
+
+@pytest.mark.slow
+def test_a_worker_spares_the_models_that_others_train(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one worker trains, another ends a trial and deletes the models of worse ones."""
+    search = searched(project)
+    places = iter([1, 2])
+
+    def meanwhile(epoch: int, lr: float) -> None:
+        if epoch == 1 and (place := next(places, None)) is not None:
+            before = models()
+            joined(project, search).next_trial(lambda trial: None, toy.quiet, pruning=False, place=place)
+            assert set(before) & set(models()) == set(before)
+
+    with open_study(search, project / "study", Catalog(project), is_shared=True) as study:
+        monkeypatch.setattr(Tunable, "moment", staticmethod(meanwhile))
+        joined(project, search).next_trial(lambda trial: None, toy.quiet, pruning=False, place=0)
+        study.tidy()
+        assert study.finished() == 3
+        best = study.best()
+        assert best is not None
+        assert models() == [best.key]
+
+
+@pytest.mark.slow
+def test_places_draw_alike_whoever_carries_them_out(project: Path) -> None:
+    search = searched(project)
+    one = go_on(project, search, 3, name="one")
+    with open_study(search, project / "study", Catalog(project), is_shared=True) as study:
+        for place in (2, 0, 1):
+            joined(project, search).next_trial(lambda trial: None, toy.quiet, pruning=False, place=place)
+        places = study.finished_places()
+    assert [places[place].settings for place in range(3)] == [trial.settings for trial in one]
+
+
+@pytest.mark.slow
+def test_the_trial_of_a_dead_worker_is_run_by_the_one_that_gets_its_place(project: Path) -> None:
+    search = searched(project)
+
+    def dies(epoch: int, lr: float) -> None:
+        raise KeyboardInterrupt
+
+    with open_study(search, project / "study", Catalog(project), is_shared=True) as study:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tunable, "moment", staticmethod(dies))
+            with pytest.raises(KeyboardInterrupt):
+                joined(project, search).next_trial(lambda trial: None, toy.quiet, place=0)
+        joined(project, search).next_trial(lambda trial: None, toy.quiet, place=1)
+        assert set(study.finished_places()) == {1}
+        joined(project, search).next_trial(lambda trial: None, toy.quiet, place=0)
+        trials = study.trials()
+    assert [trial.state for trial in trials] == ["interrupted", "complete", "complete"]
+    assert trials[0].settings == trials[2].settings
