@@ -42,6 +42,12 @@ accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
 bench run --backend tfidf --lang en,ja --results s3://my-bucket/results
 bench leaderboard --results s3://my-bucket/results
 """,
+    "cluster": """
+bench run --backend qwen3-0.6b,e5-small --lang en,de,fr --executor ray
+bench run --backend qwen3-0.6b --lang en --shards 4 --executor ray
+bench run --backend tfidf,majority --lang en,de,fr --executor slurm --workers 2 --dry-run
+bench run --backend tfidf,majority --lang en,de,fr --executor slurm --workers 2
+""",
     # Dozens of trainings or of runs, even of the tiniest model. Tests of the command itself do the same with fewer.
     "minutes": """
 bench study curve --lang ja --encoder embed-e5,e5-small --llm qwen-coder-0.5b --sizes 8,16,...,all
@@ -71,6 +77,8 @@ def reason_holds(reason: str, command: Command) -> bool:
         return command.argv[0] in ("torchrun", "accelerate")
     if reason == "store":
         return any(word.startswith("s3://") for word in command.argv)
+    if reason == "cluster":
+        return "--executor" in command.argv
     if reason == "lm-eval":  # its results, and runs that were made of them
         return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":
