@@ -112,9 +112,11 @@ def measurements(results: Path, old: Path | None, repeats: int) -> Iterator[dict
 
 
 def measured(command: Sequence[str], results: Path, code: Path) -> dict[str, Any]:
-    """Of a process of its own: seconds, those of the processor, MiB at most, and the exit code."""
-    whole = [sys.executable, "-c", MEASURE, sys.executable, "-c", BENCH, *command, "--results", str(results)]
-    done = subprocess.run(whole, env={**os.environ, "PYTHONPATH": str(code)}, stdout=subprocess.PIPE, check=True)
+    """Of a process of its own: seconds, those of the processor, MiB at most, and the exit code. It runs in `code`, whose
+    modules come before all others there."""
+    whole = [sys.executable, "-c", MEASURE, sys.executable, "-c", BENCH, *command, "--results", str(results.resolve())]
+    environment = {**os.environ, "PYTHONPATH": str(code.resolve())}
+    done = subprocess.run(whole, cwd=code, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
