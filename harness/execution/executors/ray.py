@@ -161,8 +161,7 @@ class _Crew:
 
     def _dismiss(self) -> None:
         """End workers that have nothing more to do, and idle ones that keep others from their room."""
-        waiting = [self._nodes.asked_by(self._schedule.jobs[job].need) for job in self._schedule.waiting()]
-        ready = [self._nodes.asked_by(self._schedule.jobs[job].need) for job in self._schedule.ready()]
+        waiting, ready = self._kinds(self._schedule.waiting()), self._kinds(self._schedule.ready())
         beside = [hand.resources for hand in self._hands.values()]
         is_full = len(self._hands) >= self._limit
         is_tight = any(is_full or not self._nodes.have_room(one, beside) for one in ready)
@@ -170,22 +169,31 @@ class _Crew:
             if hand.job is None and (hand.resources not in waiting or (hand.is_up and is_tight)):
                 self._release(hand)
 
+    def _kinds(self, jobs: Sequence[int]) -> list[Resources]:
+        """What the jobs ask for, each once: a command may have thousands of jobs, and has few kinds."""
+        needs = dict.fromkeys(self._schedule.jobs[job].need for job in jobs)
+        found: list[Resources] = []
+        for resources in map(self._nodes.asked_by, needs):
+            if resources not in found:
+                found.append(resources)
+        return found
+
     def _hire(self) -> Iterator[tuple[int, Outcome]]:
         """A worker for each job that could begin, as far as there is room. Yields the failures of jobs that fit on no node."""
-        coming = [hand for hand in self._hands.values() if not hand.is_up]
-        for job in self._schedule.ready():
-            if job in self._schedule.outcomes:
-                continue  # what it waits for has failed meanwhile
-            resources = self._nodes.asked_by(self._schedule.jobs[job].need)
-            mine = next((hand for hand in coming if hand.resources == resources), None)
-            if mine is not None:
-                coming.remove(mine)
-                self._tell_wait(mine, job)
-            elif not self._nodes.can_hold(resources):
-                yield from self._schedule.add(job, failed(self._too_large(job, resources)))
-            elif len(self._hands) < self._limit and self._nodes.have_room(
-                resources, [hand.resources for hand in self._hands.values()]
-            ):
+        for resources in self._kinds(self._schedule.ready()):
+            jobs = [job for job in self._schedule.ready() if self._nodes.asked_by(self._schedule.jobs[job].need) == resources]
+            if not self._nodes.can_hold(resources):
+                for job in jobs:
+                    if job not in self._schedule.outcomes:
+                        yield from self._schedule.add(job, failed(self._too_large(job, resources)))
+                continue
+            coming = [hand for hand in self._hands.values() if not hand.is_up and hand.resources == resources]
+            for hand, job in zip(coming, jobs, strict=False):
+                self._tell_wait(hand, job)
+            for _ in jobs[len(coming) :]:
+                beside = [hand.resources for hand in self._hands.values()]
+                if len(beside) >= self._limit or not self._nodes.have_room(resources, beside):
+                    break
                 self._start(resources)
 
     def _start(self, resources: Resources) -> None:
