@@ -167,8 +167,10 @@ class _Array:
             if self.schedule.is_over:
                 return
             placed = {job for live in self.live.values() for job in live.submitted.jobs}
-            if begun - placed and not self.folder.has_ended():
-                self._submit(sorted(begun - placed))
+            left = begun - placed
+            if left and not self.folder.has_ended():
+                # An outcome may have come just before its task ended: it is read in the next round.
+                self._submit(sorted(left - self.folder.ended_jobs()))
             time.sleep(self.cluster.poll_seconds)
 
     def cancel(self) -> None:
@@ -198,6 +200,8 @@ class _Array:
 
     def _submit(self, jobs: Sequence[int]) -> None:
         """One array for each kind of resources."""
+        if not jobs:
+            return
         kinds: dict[Resources, list[int]] = {}
         for job in jobs:
             kinds.setdefault(resources_of(self.schedule.jobs[job].need, self.settings), []).append(job)
