@@ -36,7 +36,7 @@ RUN = ("run", "--backend", "slow,slow-too", "--lang", "en,de", "--prompt", "echo
 
 
 def answered_once(slow_project: Path, times: int = 4, stopped: int = 0) -> None:
-    """Each row of each run was asked for once: by `times` runs, two for each language. A worker that was `stopped` may have asked
+    """Each row of each run was asked for once: by `times` runs, two for each language. A `stopped` worker may have asked
     for a batch of two rows whose answers it had not yet written."""
     counts = Counter(noted(slow_project / "notes.txt"))
     assert len(counts) == 2 * ROWS
