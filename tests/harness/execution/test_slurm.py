@@ -35,11 +35,13 @@ DIFFER = ("finished", "timing", "machine", "peak_memory_mib", "digests", "load_a
 RUN = ("run", "--backend", "slow,slow-too", "--lang", "en,de", "--prompt", "echo", "--task", "toy")
 
 
-def answered_once(slow_project: Path, times: int = 4) -> None:
-    """Each row of each run was asked for once: by `times` runs, two for each language."""
+def answered_once(slow_project: Path, times: int = 4, stopped: int = 0) -> None:
+    """Each row of each run was asked for once: by `times` runs, two for each language. A `stopped` worker may have asked
+    for a batch of two rows whose answers it had not yet written."""
     counts = Counter(noted(slow_project / "notes.txt"))
     assert len(counts) == 2 * ROWS
-    assert set(counts.values()) == {times // 2}
+    assert min(counts.values()) == times // 2
+    assert sum(counts.values()) <= times * ROWS + 2 * stopped
 
 
 def records(results: Path) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(slow_project: Pat
     two, err = ended(started(*words, "--results", "two", "--executor", "slurm", "--workers", 2))
     assert len(records(slow_project / "one")) == 8
     assert records(slow_project / "one") == records(slow_project / "two")
-    keep = ("state", "run", "metrics", "lang", "study", "best", "value")
+    keep = ("state", "run", "metrics", "lang", "study", "value")
     kept = [[{name: run[name] for name in keep if name in run} for run in json.loads(out)] for out in (one, two)]
     assert kept[0] == kept[1]
     assert kept[0][8]["state"] == "searched"
@@ -96,7 +98,7 @@ def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any)
     assert len(tasks(slow_project)) == 2
     out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 2, "--json"))
     assert "attached to what" in err
-    assert "submitted:" not in err
+    assert "submitted: 4 of 4" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
 
@@ -108,7 +110,7 @@ def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: 
     until(lambda: not tasks(slow_project))
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
     assert "attached to what" in err
-    assert "submitted:" not in err
+    assert "submitted: 4 of 4" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
@@ -126,7 +128,7 @@ def test_ctrl_c_ends_all_tasks_and_keeps_their_rows(slow_project: Path, started:
     partial = list((slow_project / "results" / "runs").glob("*.partial"))
     assert len(partial) == 2
     ended(started(*RUN, "--executor", "slurm", "--workers", 2))
-    answered_once(slow_project)
+    answered_once(slow_project, stopped=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
@@ -140,7 +142,7 @@ def test_preemption_and_grace_stop_a_task_which_goes_on(slow_project: Path, star
     assert ": its worker" not in err
     assert err.count("submitted:") == (1 if number == signal.SIGUSR2 else 2)
     assert "continues where it stopped" in err
-    answered_once(slow_project)
+    answered_once(slow_project, stopped=1)
 
 
 def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(slow_project: Path, started: Any) -> None:
@@ -288,7 +290,7 @@ def test_a_run_in_a_script_of_sbatch_goes_on_after_scontrol_requeue(slow_project
         for journal in (slow_project / "results" / "runs").glob("*.partial/journal.jsonl"):
             assert journal.read_bytes().endswith(b"\n")
     ended(started(*words))
-    answered_once(slow_project, times=2)
+    answered_once(slow_project, times=2, stopped=2)
     assert len(records(slow_project / "results")) == 2
 
 
@@ -341,7 +343,7 @@ def test_slurm_preempts_a_task_which_is_queued_again(slow_project: Path, started
     _, err = ended(running)
     assert ": its worker" not in err
     assert len(scripts(cluster)) == 2  # one for each need, and no other
-    answered_once(slow_project)
+    answered_once(slow_project, stopped=1)
 
 
 def test_scancel_is_not_undone(slow_project: Path, started: Any, cluster: Path, environment: dict[str, str]) -> None:
@@ -353,7 +355,7 @@ def test_scancel_is_not_undone(slow_project: Path, started: Any, cluster: Path, 
     assert sorted(states) == ["incomplete", "incomplete", "new", "new"]
     assert "job 1000 was cancelled" in err
     ended(started(*RUN, "--executor", "slurm", "--workers", 2))
-    answered_once(slow_project)
+    answered_once(slow_project, stopped=1)
 
 
 def test_ctrl_c_cancels_the_arrays(slow_project: Path, started: Any, cluster: Path) -> None:
@@ -364,7 +366,7 @@ def test_ctrl_c_cancels_the_arrays(slow_project: Path, started: Any, cluster: Pa
     assert set(job_states(cluster).values()) == {"CANCELLED by 0"}
     assert tasks(slow_project) == []
     ended(started(*RUN, "--executor", "slurm", "--workers", 2))
-    answered_once(slow_project)
+    answered_once(slow_project, stopped=2)
 
 
 def test_a_cluster_that_refuses_a_job_says_why(slow_project: Path, started: Any, cluster: Path) -> None:
