@@ -106,10 +106,12 @@ def run_all(
         try:
             for job, ended in executor.carry_out(jobs, lines.tell):
                 lines.end(job)
-                if ended.error is not None and str(ended.error) not in told:
-                    told.add(str(ended.error))
-                    progress.print(worded(ended.error))
-                if (outcome := whole.of(job, ended)) is not None:
+                outcome = whole.of(job, ended)
+                for error in (ended.error, None if outcome is None else outcome.error):  # a merge may fail, too
+                    if error is not None and str(error) not in told:
+                        told.add(str(error))
+                        progress.print(worded(error))
+                if outcome is not None:
                     position = job // max(1, len(parts))
                     done[position] = _finished(runs[position].options, position, outcome, store, progress)
         except KeyboardInterrupt:

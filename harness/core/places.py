@@ -3,6 +3,7 @@
     <cache>/shared/<digest of the URL>/url.txt     the URL
     <cache>/shared/<digest of the URL>/files/      the copy
     <cache>/shared/<digest of the URL>/known.jsonl the versions of its files that were fetched or uploaded
+    <cache>/shared/<digest of the URL>/slurm/      job arrays (harness.execution.array_folder), which are never uploaded
 
 Everything works on the copy, as on any folder; `harness.storage` and `harness.records.shared` exchange its files with the URL.
 """
@@ -74,6 +75,13 @@ def _url_of(copy: Path) -> str | None:
         return (copy.parent / URL_FILE).read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def not_shared(path: Path) -> Path:
+    """Where to put beside the folder `path` what must not go to its URL: in a copy, the folder that holds the copy; elsewhere
+    `path` itself."""
+    found = shared_place(path)
+    return path if found is None else found[0].parent
 
 
 def place_of(path: Path) -> str:

@@ -8,6 +8,8 @@ results/slurm/<digest>/
     budget.json        what all tasks have spent and reserved
     ended              made when no further job is to begin
     logs/              submitit's files: what each task printed
+
+Of results at a URL it is in the cache (`harness.core.places`), and never uploaded.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from harness.core.errors import RunError
+
 QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
 TFIDF = ("--backend", "tfidf", "--lang", "en", "--limit", 20)
 
@@ -84,3 +86,16 @@ def test_a_run_in_shards_is_told_to_be_unfinished(bench: Any) -> None:
     said = bench("show", run)
     assert said.code == 2
     assert "bench results merge" in said.err
+
+
+@pytest.mark.slow
+def test_a_merge_that_fails_is_told(bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import harness.running.merging
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise RunError("These shards do not fit.", "Repeat them.")
+
+    monkeypatch.setattr(harness.running.merging, "merge", refused)
+    said = bench("run", *QUICK, "--seed", "0,1", "--shards", 2)
+    assert said.code == 1
+    assert said.err.count("These shards do not fit.") == 1

@@ -19,6 +19,7 @@ from harness.core.durable import file_sha256
 from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
+from harness.core.places import not_shared
 from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
 from harness.execution.array_task import Task
 from harness.execution.events import COMMAND, Event
@@ -54,7 +55,8 @@ class SlurmExecutor:
         check_cluster(self.settings)
         minutes_of(self.settings.time)
         name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
-        folder = ArrayFolder(self.setup.store.root.parent.absolute() / "slurm" / name)
+        # Never at a URL: the tasks unpickle its files, and another command of this machine would see them come back.
+        folder = ArrayFolder(not_shared(self.setup.store.root.parent.absolute()) / "slurm" / name)
         with _alone(folder):
             array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, told)
             try:

@@ -17,6 +17,7 @@ from processes_of import ended, killed, tasks, until
 from slow_engine import ROWS, Errand, noted
 
 from harness.core.errors import RunBusy, RunError, UserError
+from harness.core.places import folder_of
 from harness.execution.events import COMMAND, Event
 from harness.execution.executors.slurm import SlurmExecutor
 from harness.execution.jobs import Job, Need
@@ -218,6 +219,19 @@ def test_a_task_that_dies_before_its_first_job_is_given_up(here: Path) -> None:
     outcomes, told = carried_out(here, [Errand("a", str(here / "errands.txt"))], setup=["false"])
     assert [(job, outcome.state) for job, outcome in outcomes] == [(0, "failed")]
     assert sum("submitted again" in event.text for event in told) == 3
+
+
+def test_the_array_of_results_at_a_url_is_no_part_of_them(here: Path) -> None:
+    """Its files are pickles, which tasks and commands load; another command of this machine would upload them."""
+    results = folder_of("memory://bucket/results")
+    setup = Setup(Catalog(here), Store(results / "runs"))
+    executor = SlurmExecutor(setup, SlurmSettings(cluster="local"), 1)
+    jobs: list[Job] = [Errand("a", str(here / "errands.txt")), Errand("b", str(here / "errands.txt"), seconds=60)]
+    under_way = executor.carry_out(jobs, lambda event: None)
+    assert next(under_way)[0] == 0
+    assert list(results.parent.glob("slurm/*/outcomes/0.pkl"))
+    assert not list(results.rglob("*.pkl"))
+    under_way.close()
 
 
 def test_setup_runs_before_a_worker(here: Path) -> None:
