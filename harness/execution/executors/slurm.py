@@ -1,6 +1,6 @@
 """As tasks of job arrays, through submitit: on a SLURM cluster, or as processes of this machine.
 
-The command hands each task a list of jobs, and reads their outcomes and events from files (`array_folder`). It may end: the
+The command hands each task a list of jobs, and reads their outcomes and events from files (`_slurm_folder`). It may end: the
 tasks go on, and the same command attaches to them.
 """
 
@@ -19,14 +19,14 @@ from harness.core.durable import file_sha256
 from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
-from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
-from harness.execution.array_task import Task
 from harness.execution.events import COMMAND, Event
-from harness.execution.file_budget import FileBudget
+from harness.execution.executors._slurm_budget import FileBudget
+from harness.execution.executors._slurm_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
+from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
+from harness.execution.executors._slurm_task import Task
 from harness.execution.jobs import Job, RunJob
 from harness.execution.outcome import Outcome
 from harness.execution.schedule import Schedule
-from harness.execution.submitit_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
 from harness.execution.worker import Setup, failed
 from harness.records.entries import finished_entry
 from harness.records.shards import finished_shard

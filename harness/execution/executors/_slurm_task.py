@@ -16,9 +16,9 @@ from typing import Any
 from harness.core.errors import RunBusy
 from harness.core.locks import LEASE_SECONDS
 from harness.core.progress_events import progress_listener
-from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile
 from harness.execution.events import Event, Listener, Sender, log_lines
-from harness.execution.file_budget import FileBudget
+from harness.execution.executors._slurm_budget import FileBudget
+from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup, Worker, working

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from harness.core.errors import MissingExtra, RunError, UserError
-from harness.execution.array_task import Task
+from harness.execution.executors._slurm_task import Task
 from harness.execution.jobs import Need
 from harness.specs.executors import SlurmSettings
 
