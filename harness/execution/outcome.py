@@ -8,8 +8,8 @@ from typing import Literal
 
 from harness.core.errors import BenchError
 from harness.core.shard import Shard
-from harness.records.entries import Entry
-from harness.records.shards import shard_name
+from harness.records.entries import Entry, finished_entry
+from harness.records.shards import finished_shard, shard_name
 from harness.records.shared import fetch_record
 from harness.records.store import Store
 
@@ -38,9 +38,13 @@ class Outcome:
 
 
 def is_seen(store: Store, outcome: Outcome) -> bool:
-    """Whether the record or the shard of an outcome is where this machine looks for it. Raises `StorageError`."""
-    assert outcome.run_id is not None
-    names = [outcome.run_id, *([] if outcome.shard is None else [shard_name(outcome.run_id, outcome.shard)])]
-    for name in names:
-        fetch_record(store.root / name)
-    return any((store.root / name).is_dir() for name in names)
+    """Whether the record or the shard of an outcome is where this machine looks for it, undamaged. Raises `StorageError`."""
+    run_id, shard = outcome.run_id, outcome.shard
+    assert run_id is not None
+    fetch_record(store.root / run_id)
+    if finished_entry(store, run_id, warn=False) is not None:
+        return True
+    if shard is None:
+        return False
+    fetch_record(store.root / shard_name(run_id, shard))
+    return finished_shard(store, run_id, shard) is not None

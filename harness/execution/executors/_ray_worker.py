@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import library_logging
-from harness.core.distributed import LAUNCHER_VARIABLES
+from harness.core.distributed import forget_launcher
 from harness.core.errors import BenchError, RunError
-from harness.core.progress_events import progress_listener
-from harness.execution.events import Event, Listener, Sender, log_lines
+from harness.execution.events import Event, Sender, forwarded
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup, working
@@ -210,14 +209,12 @@ class RayWorker:
     def __init__(self, number: int, desk: Any) -> None:
         self._number, self._desk = number, desk
         self._around = ExitStack()
-        self._listener: Listener | None = None
         self._budget: DeskBudget | None = None
 
     def start(self, setup: Setup, surroundings: Surroundings, *, paid: bool) -> Started:
         """`paid`: there is a budget."""
         here = socket.gethostname(), os.getpid()
-        for name in LAUNCHER_VARIABLES:  # of whatever started Ray: this process trains alone
-            os.environ.pop(name, None)
+        forget_launcher()
         os.environ.update(surroundings.variables)
         library_logging.speak() if surroundings.loud else library_logging.hush()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -238,27 +235,19 @@ class RayWorker:
             setup = replace(setup, budget=self._budget)
         self._mail = _Mail(self._desk)
         self._worker = self._around.enter_context(working(setup))
-        self._around.enter_context(log_lines(lambda: self._listener))
-        self._around.enter_context(progress_listener(self._told))
+        self._around.enter_context(forwarded(lambda: self._worker.listener))
         return Started(*here)
 
     def do(self, position: int, job: Job) -> Outcome | None:
         """None if it was stopped."""
         try:
             with self._mail.busy():
-                self._listener = Sender(position, self._mail.send, EVERY)
-                outcome = self._worker.do(job, self._listener)
+                outcome = self._worker.do(job, Sender(position, self._mail.send, EVERY))
             if self._budget is not None:
                 self._budget.forfeit()
             return replace(outcome, entry=None)
         except KeyboardInterrupt:
             return None
-        finally:
-            self._listener = None
 
     def close(self) -> None:
         self._around.close()
-
-    def _told(self, phase: str, done: int, total: int, note: str) -> None:
-        if self._listener is not None:
-            self._listener.update(phase, done, total, note)

@@ -79,10 +79,9 @@ def minutes_of(time_limit: str | None) -> int:
 
 
 class SubmititCluster:
-    """`name`: of the jobs. `logs`: submitit's folder. Raises `MissingExtra`, and `UserError` where there is no SLURM."""
+    """`name`: of the jobs. `logs`: submitit's folder. The caller has checked the settings (`check_cluster`)."""
 
     def __init__(self, settings: SlurmSettings, logs: Path, name: str) -> None:
-        check_cluster(settings)
         self._settings, self._logs, self._name = settings, logs, name
         self._minutes = minutes_of(settings.time)
         self._jobs: dict[str, Any] = {}
@@ -193,7 +192,8 @@ class SubmititCluster:
 
 
 def check_cluster(settings: SlurmSettings) -> None:
-    """Raises `MissingExtra` without submitit, and `UserError` for a cluster that is not there."""
+    """Raises `MissingExtra` without submitit, and `UserError` for a cluster that is not there and for a wrong time limit."""
+    minutes_of(settings.time)
     if find_spec("submitit") is None:
         raise MissingExtra("submitit", "slurm", "--executor slurm")
     missing = [name for name in ("sbatch", "srun", "sacct", "scancel") if shutil.which(name) is None]

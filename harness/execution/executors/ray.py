@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from typing import Any
 from harness.core import library_logging
 from harness.core.errors import BenchError, RunBusy, RunError, UserError
 from harness.core.locks import LEASE_SECONDS
-from harness.execution.events import Event
+from harness.execution.deaths import MOST_DEATHS, Deaths
+from harness.execution.events import BUSY, Event
 from harness.execution.executors._ray_cluster import Nodes, Resources, connect, first_line, in_words, the_ray
 from harness.execution.executors._ray_worker import Desk, RayWorker, Started, Surroundings, sent_variables
 from harness.execution.jobs import Job
@@ -28,9 +28,6 @@ TICK = 0.5
 
 GRACE = 15.0
 """Seconds that the workers have to stop. After that they are killed: every finished batch is in its journal."""
-
-MOST_DEATHS = 3
-"""Workers in a row that a job may cost without getting any further."""
 
 BUSY_PATIENCE = 30.0
 """Seconds for which a run is tried again that another process works on: it may be a worker of a driver that was killed."""
@@ -104,10 +101,8 @@ class _Crew:
         self._desk = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(limit, spent)
         self._hands: dict[int, _Hand] = {}
         self._hired = 0
-        self._deaths: Counter[int] = Counter()  # of workers in a row that got no further, by job
+        self._deaths = Deaths()
         self._orphans: set[int] = set()  # jobs whose worker has died
-        self._furthest: dict[tuple[int, str], int] = {}  # what is done, by job and phase
-        self._advanced: set[int] = set()  # jobs that got further since their worker died
         self._unborn = 0  # workers in a row that died before they were up
         self._busy: dict[int, float] = {}  # when another process was first found at the job's run
         self._paused: dict[int, float] = {}  # jobs to be tried again, and when
@@ -230,9 +225,7 @@ class _Crew:
                 self._told(event)
             if event.kind == "warn":
                 self._warned.add(event.text)
-            elif event.kind == "update" and event.done > self._furthest.get((event.job, event.text), 0):
-                self._furthest[event.job, event.text] = event.done
-                self._advanced.add(event.job)
+            self._deaths.see(event)
 
     def _tell_wait(self, hand: _Hand, job: int) -> None:
         kind = in_words(hand.resources)
@@ -262,7 +255,7 @@ class _Crew:
             self._schedule.give_back(job)
         elif isinstance(outcome.error, RunBusy) and self._is_patient(job):
             self._paused[job] = time.monotonic() + 5
-            self._told(Event(job, "update", "wait", note="another process works on the run"))
+            self._told(Event(job, "update", *BUSY))
         else:
             self._check_seen(outcome)
             yield from self._schedule.add(job, outcome)
@@ -301,10 +294,8 @@ class _Crew:
                 )
             return
         self._orphans.add(job)
-        self._deaths[job] = 1 if job in self._advanced else self._deaths[job] + 1
-        self._advanced.discard(job)
         name = self._schedule.jobs[job].name
-        if self._deaths[job] < MOST_DEATHS:
+        if not self._deaths.add(job):
             self._told(Event(job, "warn", f"{name}: its worker on {hand.host} has died ({why}); another one goes on with it"))
             self._schedule.give_back(job)
             return

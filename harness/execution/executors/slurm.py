@@ -19,22 +19,19 @@ from harness.core.durable import file_sha256
 from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
+from harness.execution.deaths import MOST_DEATHS, Deaths
 from harness.execution.events import COMMAND, Event
 from harness.execution.executors._slurm_budget import FileBudget
-from harness.execution.executors._slurm_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
+from harness.execution.executors._slurm_cluster import Resources, SubmititCluster, check_cluster, resources_of
 from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
 from harness.execution.executors._slurm_task import Task
 from harness.execution.jobs import Job, RunJob
-from harness.execution.outcome import Outcome
+from harness.execution.outcome import Outcome, is_seen
 from harness.execution.schedule import Schedule
 from harness.execution.worker import Setup, failed
-from harness.records.entries import finished_entry
-from harness.records.shards import finished_shard
 from harness.specs.catalog import Catalog
 from harness.specs.executors import SlurmSettings
 
-MOST_DEATHS = 4
-"""A job with which so many tasks died has failed: it was submitted again three times."""
 GRACE_SECONDS = 30.0
 """For a task that is cancelled, as SLURM gives it."""
 
@@ -52,7 +49,6 @@ class SlurmExecutor:
 
     def carry_out(self, jobs: Sequence[Job], told: Told) -> Iterator[tuple[int, Outcome]]:
         check_cluster(self.settings)
-        minutes_of(self.settings.time)
         name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
         folder = ArrayFolder(self.setup.store.root.parent.absolute() / "slurm" / name)
         with _alone(folder):
@@ -65,7 +61,7 @@ class SlurmExecutor:
             array.end()
 
     def _shared_setup(self, folder: ArrayFolder) -> Setup:
-        """With places that do not depend on the working folder, and with a budget for all tasks."""
+        """With a budget for all tasks."""
         if self.setup.budget is None:
             return self.setup
         budget = FileBudget(folder.budget, self.setup.budget.limit)
@@ -132,6 +128,7 @@ class _Array:
     schedule: Schedule = field(init=False)
     cluster: SubmititCluster = field(init=False)
     state: State = field(init=False)
+    deaths: Deaths = field(init=False)
     live: dict[int, _Live] = field(init=False)
     has_failures: bool = False
 
@@ -140,6 +137,7 @@ class _Array:
         self.cluster = SubmititCluster(self.settings, self.folder.logs, f"bench-{self.folder.root.name}")
         found = self.folder.state()
         self.state = found or State()
+        self.deaths = Deaths(self.state.deaths)  # which this object keeps
         self.live = {task.task: self._watched(task) for task in self.state.live}
         if found is not None:
             self._drop_lost_records()
@@ -153,7 +151,7 @@ class _Array:
         while True:
             begun |= set(self.schedule.take_all())
             for live in self.live.values():
-                live.read(self.told)
+                live.read(self._hear)
             for job in sorted(begun & self.folder.ended_jobs()):
                 begun.remove(job)
                 yield from self._add(job, self.folder.outcome(job))
@@ -239,7 +237,7 @@ class _Array:
         for number, live in list(self.live.items()):
             if live.submitted.job_id not in over:
                 continue
-            live.read(self.told)
+            live.read(self._hear)
             del self.live[number]
             if isinstance(self.setup.budget, FileBudget):
                 self.setup.budget.write_off(str(number))
@@ -260,27 +258,26 @@ class _Array:
         if live.stopped:
             return
         self.has_failures = True
-        guilty = [job for job in left if job == live.under_way] or left
-        for job in guilty:
-            self.state.deaths[job] = self.state.deaths.get(job, 0) + 1
-            if self.state.deaths[job] >= MOST_DEATHS:
-                what = f"{self._name(job)}: {MOST_DEATHS} workers ended in the middle of it, the last one as job {job_id}."
+        for job in [job for job in left if job == live.under_way] or left:
+            if self.deaths.add(job):
+                what = f"{self._name(job)}: {MOST_DEATHS} workers in a row have died with it, the last one as job {job_id}."
                 yield job, failed(RunError(what, f"Look at {log_file}; a longer time or more memory may help."))
             else:
-                self._say(f"{self._name(job)}: its worker (job {job_id}) ended; submitted again. Log: {log_file}")
+                self._say(f"{self._name(job)}: its worker (job {job_id}) has died; submitted again. Log: {log_file}")
 
     def _name(self, job: int) -> str:
         return self.jobs[job].name
 
     def _drop_lost_records(self) -> None:
         """Outcomes whose records were deleted meanwhile."""
-        store = self.setup.store
         for job in self.folder.ended_jobs():
             outcome = self.folder.outcome(job)
-            if outcome.run_id is None or finished_entry(store, outcome.run_id, warn=False) is not None:
-                continue
-            if outcome.shard is None or finished_shard(store, outcome.run_id, outcome.shard) is None:
+            if outcome.run_id is not None and not is_seen(self.setup.store, outcome):
                 self.folder.forget_outcome(job)
+
+    def _hear(self, event: Event) -> None:
+        self.deaths.see(event)
+        self.told(event)
 
     def _say(self, text: str) -> None:
         self.told(Event(COMMAND, "say", text))

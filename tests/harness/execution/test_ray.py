@@ -29,7 +29,7 @@ from harness.execution.executors._ray_cluster import Nodes, connect, in_words
 from harness.execution.executors._ray_worker import Desk, sent_variables
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.ray import RayExecutor
-from harness.execution.jobs import Job, Need, Request, requests_of, run_jobs
+from harness.execution.jobs import Job, Need, requests_of, run_jobs
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup
 from harness.records.store import Store
@@ -613,4 +613,3 @@ def test_errors_cross_from_a_worker(address: str, project: Path) -> None:
     outcomes, _ = carried_out(on_ray(address), jobs_of(options("tfidf", task="reviews_demo", lang="xx")))
     assert isinstance(outcomes[0].error, BenchError)
     assert outcomes[0].error.exit_code == 2
-    assert Request("a", options()).name == "a"
