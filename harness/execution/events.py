@@ -54,6 +54,9 @@ BUSY = ("wait", 0, 0, "another process works on the run")
 """What a listener is told while a run waits for a process that may be dead."""
 
 
+OnEvent = Callable[[Event], None]
+
+
 class Sender:
     """A `Listener` that sends events on. `every`: seconds between two updates about the same phase; the last one of a phase is
     always sent."""

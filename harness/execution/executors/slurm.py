@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,7 +20,7 @@ from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
 from harness.execution.deaths import MOST_DEATHS, Deaths
-from harness.execution.events import COMMAND, Event
+from harness.execution.events import COMMAND, Event, OnEvent
 from harness.execution.executors._slurm_budget import FileBudget
 from harness.execution.executors._slurm_cluster import Resources, SubmititCluster, check_cluster, resources_of
 from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
@@ -36,7 +36,6 @@ GRACE_SECONDS = 30.0
 """For a task that is cancelled, as SLURM gives it."""
 
 log = logging.getLogger("bench")
-Told = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ class SlurmExecutor:
     settings: SlurmSettings
     workers: int | None
 
-    def carry_out(self, jobs: Sequence[Job], told: Told) -> Iterator[tuple[int, Outcome]]:
+    def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
         check_cluster(self.settings)
         name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
         folder = ArrayFolder(self.setup.store.root.parent.absolute() / "slurm" / name)
         with _alone(folder):
-            array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, told)
+            array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, on_event)
             try:
                 yield from array.outcomes()
             except (KeyboardInterrupt, GeneratorExit):  # the command ends
@@ -94,7 +93,7 @@ def _files(catalog: Catalog) -> dict[str, str]:
 
 
 @dataclass
-class _Live:
+class _LiveTask:
     """A task that waits or runs. `under_way`: the job that it began last. `pid`: of its process, once it has begun."""
 
     submitted: Submitted
@@ -103,7 +102,7 @@ class _Live:
     pid: int | None = None
     stopped: bool = False
 
-    def read(self, told: Told) -> None:
+    def read(self, on_event: OnEvent) -> None:
         for line in self.events.new():
             if line["kind"] == BEGIN:
                 self.pid, self.stopped, self.under_way = line["pid"], False, None
@@ -112,7 +111,7 @@ class _Live:
             else:
                 event = Event(**line)
                 self.under_way = event.job if event.kind == "start" else self.under_way
-                told(event)
+                on_event(event)
 
 
 @dataclass
@@ -124,12 +123,12 @@ class _Array:
     settings: SlurmSettings
     workers: int | None
     jobs: Sequence[Job]
-    told: Told
+    on_event: OnEvent
     schedule: Schedule = field(init=False)
     cluster: SubmititCluster = field(init=False)
     state: State = field(init=False)
     deaths: Deaths = field(init=False)
-    live: dict[int, _Live] = field(init=False)
+    live: dict[int, _LiveTask] = field(init=False)
     has_failures: bool = False
 
     def __post_init__(self) -> None:
@@ -173,7 +172,7 @@ class _Array:
         """All tasks, with time to close their journals. The same command submits what is left."""
         self.folder.end()
         for live in self.live.values():
-            live.read(self.told)
+            live.read(self.on_event)
         self.cluster.cancel({live.submitted.job_id: live.pid for live in self.live.values()}, GRACE_SECONDS)
         self._tidy()
 
@@ -216,8 +215,8 @@ class _Array:
         named = [(job, self.schedule.jobs[job]) for job in jobs]
         return Task(self.folder.root, self.state.tasks, self.setup, named, Path.cwd(), again)
 
-    def _watched(self, task: Submitted) -> _Live:
-        return _Live(task, EventFile(self.folder.events / f"{task.task}.jsonl"))
+    def _watched(self, task: Submitted) -> _LiveTask:
+        return _LiveTask(task, EventFile(self.folder.events / f"{task.task}.jsonl"))
 
     def _watch(self, task: Submitted) -> None:
         self.live[task.task] = self._watched(task)
@@ -246,7 +245,7 @@ class _Array:
                 yield from self._given_up(live, left)
         self._keep()
 
-    def _given_up(self, live: _Live, left: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
+    def _given_up(self, live: _LiveTask, left: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         job_id, log_file = live.submitted.job_id, live.submitted.log
         if self.cluster.was_cancelled(job_id):
             for job in left:
@@ -277,10 +276,10 @@ class _Array:
 
     def _hear(self, event: Event) -> None:
         self.deaths.see(event)
-        self.told(event)
+        self.on_event(event)
 
     def _say(self, text: str) -> None:
-        self.told(Event(COMMAND, "say", text))
+        self.on_event(Event(COMMAND, "say", text))
 
 
 def _shown(ids: Sequence[str]) -> str:
