@@ -18,11 +18,13 @@ State = Literal["new", "found", "incomplete", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no training was
-    needed. `trained_key`: of the model that it trained or used. `loads`: models that were loaded for it. `shard`: of
-    the run, with its number of `rows`: no record yet. `entry`: the record,
-    where the worker has read it; it stays in the worker's process. `ends_all`: the jobs after it would end the same way.
-    It can be pickled."""
+    """What became of one run. It can be pickled.
+
+    `state`: found if it was recorded before. `model_from_cache`: no training was needed. `trained_key`: of the model that the
+    run trained or used. `loads`: models that were loaded for it. `shard`: set if only this part of the run was predicted, with
+    its number of `rows`; there is no record yet. `entry`: the record, where the worker has read it; it stays in the worker's
+    process. `ends_all`: the jobs after it would end the same way.
+    """
 
     state: State
     run_id: str | None = None

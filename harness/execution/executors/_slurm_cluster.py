@@ -102,7 +102,7 @@ class SubmititCluster:
         except Exception as error:
             said = next((line for line in reversed(str(error).splitlines()) if "error" in line.lower()), str(error))
             hint = "Look at [slurm] in bench.toml: partition, time, gpus, cpus, memory_gib. Without GPUs: gpus = 0."
-            raise RunError(f"The cluster takes no job: {said.strip()}", hint) from error
+            raise RunError(f"The cluster refused the jobs: {said.strip()}", hint) from error
         self._jobs |= {job.job_id: job for job in jobs}
         return [job.job_id for job in jobs]
 

@@ -40,7 +40,7 @@ log = logging.getLogger("bench")
 
 @dataclass(frozen=True)
 class SlurmExecutor:
-    """`workers`: tasks at once, at most, but one for each kind of resources; None: one for each group of jobs."""
+    """`workers`: the most tasks at once, but at least one for each kind of resources; None: a task for each group."""
 
     setup: Setup
     settings: SlurmSettings
