@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,12 @@ def notes(path: Path) -> list[list[str]]:
 
 
 def workers() -> list[psutil.Process]:
-    """Those that do a job; an idle one has another name."""
+    """Those of this process's nodes that do a job; an idle one has another name. Other clusters of the machine are not ours."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or [""]
-        if command[0].startswith("ray::RayWorker.do"):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if (process.cmdline() or [""])[0].startswith("ray::RayWorker.do"):
+                found.append(process)
     return found
 
 
