@@ -155,6 +155,7 @@ def plans(draw: st.DrawFn) -> Any:
     return plan_of(groups, jobs)
 
 
+@pytest.mark.slow
 @given(plan=plans(), machines=st.integers(1, 3), gpus=st.integers(2, 4), split=st.sampled_from(list(Split)))
 def test_every_job_runs_once_and_no_time_falls_below_the_bound(plan: Any, machines: int, gpus: int, split: Any) -> None:
     shape = Cluster(machines, gpus, cores=2, driver=0.1, store=0.1, upload=0.2, start=1.0)

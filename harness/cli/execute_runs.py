@@ -187,6 +187,8 @@ class Lines:
                 self._lines[event.job] = self._progress.line(event.job + 1, self._jobs[event.job].name)
             elif (line := self._lines.get(event.job)) is not None:
                 event.tell(line)
+            elif event.kind == "warn":  # the job has ended, and its record is read
+                self._progress.print(event.text)
 
     def say(self, job: int, text: str) -> None:
         """A line of a job that is under way, which --quiet leaves out."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import rich.progress
 
 PHASES = {
+    "wait": "",
     "prepare": "",
     "download": "bytes",
     "read": "rows",

@@ -27,14 +27,16 @@ class OutOfStep(SystemExit):
     """A training failed in this process alone. The others still train, so all processes must end."""
 
 
-LAUNCHER_VARIABLES = ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun and accelerate set in each process."""
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+ACCELERATE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = (TORCHRUN, "WORLD_SIZE", *ACCELERATE, "LOCAL_WORLD_SIZE", "GROUP_RANK")
+"""What torchrun and accelerate set in each process. A scheduler may set some of them for a process that trains alone."""
 
 
 def processes() -> int:
     """1 unless torchrun or accelerate started this process: SLURM and others set `WORLD_SIZE` alone."""
-    names = LAUNCHER_VARIABLES[:1] if LAUNCHER_VARIABLES[0] in os.environ else LAUNCHER_VARIABLES[2:]
-    return int(os.environ.get("WORLD_SIZE", "1")) if all(name in os.environ for name in names) else 1
+    is_launched = TORCHRUN in os.environ or all(name in os.environ for name in ACCELERATE)
+    return int(os.environ.get("WORLD_SIZE", "1")) if is_launched else 1
 
 
 def is_first() -> bool:
@@ -42,11 +44,15 @@ def is_first() -> bool:
 
 
 def forget_other_launchers() -> None:
-    """Take out what SLURM and others set to number their processes: accelerate would wait for processes that do not train
-    along."""
+    """Unless torchrun or accelerate started this process: accelerate would wait for processes that do not train along."""
     if processes() == 1:
-        for name in LAUNCHER_VARIABLES:
-            os.environ.pop(name, None)
+        forget_launcher()
+
+
+def forget_launcher() -> None:
+    """Remove the variables of a launcher from the environment: this process trains alone."""
+    for name in LAUNCHER_VARIABLES:
+        os.environ.pop(name, None)
 
 
 def broadcast(value: Any) -> Any:

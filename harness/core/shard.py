@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+SUFFIX = r"\.shard-\d+-of-\d+"
+"""Pattern of `Shard.suffix`."""
 _TEXT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
@@ -36,6 +38,11 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a shard's folder adds to the id of the run."""
+        return f".shard-{self.index}-of-{self.count}"
 
     def has_window(self, number: int) -> bool:
         """Whether it predicts the run's batch window of that number, counted from 0."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from harness.core.progress_events import progress_listener
+
 
 class Listener(Protocol):
     """Hears of one job. May be called from any thread."""
@@ -46,6 +48,13 @@ class Event:
             listener.say(self.text)
         elif self.kind == "warn":
             listener.warn(self.text)
+
+
+BUSY = ("wait", 0, 0, "another process works on the run")
+"""What a listener is told while a run waits for a process that may be dead."""
+
+
+OnEvent = Callable[[Event], None]
 
 
 class Sender:
@@ -102,3 +111,15 @@ def log_lines(current: Callable[[], Listener | None]) -> Iterator[None]:
     finally:
         log.setLevel(before[0])
         log.propagate, log.handlers = before[1], before[2]
+
+
+@contextmanager
+def forwarded(current: Callable[[], Listener | None]) -> Iterator[None]:
+    """In a worker's own process: log lines and progress events go to the listener of the job that is under way."""
+
+    def update(phase: str, done: int, total: int, note: str) -> None:
+        if (listener := current()) is not None:
+            listener.update(phase, done, total, note)
+
+    with log_lines(current), progress_listener(update):
+        yield

@@ -21,8 +21,8 @@ from harness.specs.executors import Needs
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a job needs of its machine. `gpus`: None for one where the machine has one; a fraction shares a GPU. None elsewhere:
-    as the engine of the executor has it by default. `engine`, `checkpoint`: what a worker loads."""
+    """What a job needs of its machine. `gpus`: a fraction shares a GPU; None: one, if the machine has any. `cpus`,
+    `memory_gib`: None for the default of the executor. `engine`, `checkpoint`: what a worker loads."""
 
     gpus: float | None
     cpus: float | None = None

@@ -8,8 +8,8 @@ from typing import Literal
 
 from harness.core.errors import BenchError
 from harness.core.shard import Shard
-from harness.records.entries import Entry
-from harness.records.shards import shard_name
+from harness.records.entries import Entry, finished_entry
+from harness.records.shards import finished_shard, shard_name
 from harness.records.shared import fetch_record
 from harness.records.store import Store
 
@@ -18,11 +18,13 @@ State = Literal["new", "found", "incomplete", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no training was
-    needed. `trained_key`: of the model that it trained or used. `loads`: models that were loaded for it. `shard`: of
-    the run, with its number of `rows`: no record yet. `entry`: the record,
-    where the worker has read it; it stays in the worker's process. `ends_all`: the jobs after it would end the same way.
-    It can be pickled."""
+    """What became of one run. It can be pickled.
+
+    `state`: found if it was recorded before. `model_from_cache`: no training was needed. `trained_key`: of the model that the
+    run trained or used. `loads`: models that were loaded for it. `shard`: set if only this part of the run was predicted, with
+    its number of `rows`; there is no record yet. `entry`: the record, where the worker has read it; it stays in the worker's
+    process. `ends_all`: the jobs after it would end the same way.
+    """
 
     state: State
     run_id: str | None = None
@@ -38,9 +40,13 @@ class Outcome:
 
 
 def is_seen(store: Store, outcome: Outcome) -> bool:
-    """Whether the record or the shard of an outcome is where this machine looks for it. Raises `StorageError`."""
-    assert outcome.run_id is not None
-    names = [outcome.run_id, *([] if outcome.shard is None else [shard_name(outcome.run_id, outcome.shard)])]
-    for name in names:
-        fetch_record(store.root / name)
-    return any((store.root / name).is_dir() for name in names)
+    """Whether the record or the shard of an outcome is where this machine looks for it, undamaged. Raises `StorageError`."""
+    run_id, shard = outcome.run_id, outcome.shard
+    assert run_id is not None
+    fetch_record(store.root / run_id)
+    if finished_entry(store, run_id, warn=False) is not None:
+        return True
+    if shard is None:
+        return False
+    fetch_record(store.root / shard_name(run_id, shard))
+    return finished_shard(store, run_id, shard) is not None

@@ -41,9 +41,11 @@ class Schedule:
         return [job for job in self.waiting() if self.jobs[job].after is None or self.jobs[job].after in self.outcomes]
 
     def take(self, loaded: str | None = None, fits: Callable[[Need], bool] = lambda need: True) -> int | None:
-        """The next job for a worker that has the model of the group `loaded`; None where there is none now. It keeps to its
-        group, then begins one that no worker has, and last helps with the one that has the most left: each worker of a group
-        loads its model once."""
+        """The next job for a worker that has the model of the group `loaded`; None if there is none now.
+
+        First a job of its group, then one of a group that no worker has, last one of the group with the most jobs left. So a
+        worker seldom loads another model.
+        """
         ready = [job for job in self.ready() if fits(self.jobs[job].need)]
         if not ready:
             return None
@@ -86,13 +88,13 @@ class Schedule:
         if outcome.error is None:
             self._trained.add(self.jobs[job].group)
         self._ended = self._ended or outcome.ends_all
-        told = [(job, outcome)]
+        outcomes = [(job, outcome)]
         for other in [other for other in self._waiting if self.jobs[other].after == job]:
             if outcome.error is None:
                 self.jobs[other] = self.jobs[other].started_from(outcome)
             else:
-                told += self.add(other, failed(impossible(self.jobs[other].name, self.jobs[job].name)))
-        return told
+                outcomes += self.add(other, failed(impossible(self.jobs[other].name, self.jobs[job].name)))
+        return outcomes
 
     def _begin(self, job: int) -> None:
         del self._waiting[job]

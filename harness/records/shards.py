@@ -33,7 +33,7 @@ _NAME = re.compile(r"(?P<run>.+)\.shard-(?P<index>\d+)-of-(?P<count>\d+)(?P<part
 
 
 def shard_name(run_id: str, shard: Shard) -> str:
-    return f"{run_id}.shard-{shard.index}-of-{shard.count}"
+    return f"{run_id}{shard.suffix}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -28,13 +28,14 @@ from harness.core.errors import BenchError, RunBusy, RunIncomplete
 from harness.core.json_files import write_atomically
 from harness.core.locks import Busy, held, is_held
 from harness.core.places import shared_place
+from harness.core.shard import SUFFIX
+from harness.records.journal import JOURNAL, SCRATCH
 from harness.storage.copies import LOCAL, Copy, copy_of
 from harness.storage.leases import Lease, leased
 from harness.storage.remote import AT_ONCE, StorageError, with_patience
 
 log = logging.getLogger("bench")
 
-JOURNAL, SCRATCH = "journal.jsonl", "scratch"
 MARKERS = ("run.json", "labelling.json", "shard.json")
 """The last file of a record: without it there is no record."""
 PREDICTIONS = "predictions.jsonl"
@@ -51,10 +52,10 @@ TOGETHER = 200
 """Records that are fetched before they get their names."""
 MIXED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a record is read again whose files do not belong together: its writer replaces it."""
-_ID = re.compile(r".+\.[0-9a-f]{10}(\.shard-\d+-of-\d+)?", re.DOTALL)
+_ID = re.compile(rf".+\.[0-9a-f]{{10}}({SUFFIX})?", re.DOTALL)
 _OWN = re.compile(rf"{LOCAL.pattern}|.*(\.partial|\.lease-\d+)", re.DOTALL)
 """Names of what concerns one machine alone, of unfinished runs and of leases."""
-_SHARD = re.compile(r".*\.shard-\d+-of-\d+", re.DOTALL)
+_SHARD = re.compile(rf".*{SUFFIX}", re.DOTALL)
 
 _is_down = False
 _unsent: dict[str, None] = {}

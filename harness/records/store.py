@@ -47,6 +47,7 @@ from harness.core.json_files import (
 from harness.core.locks import Busy, held
 from harness.core.places import folder_of, shared_place
 from harness.core.record import Metrics, RunRecord, read_part
+from harness.core.shard import SUFFIX
 from harness.records.journal import JOURNAL, SCRATCH, Journal, drop_damaged_lines, drop_partial_line
 from harness.records.shared import bring, is_at_url, publish, publish_file, shared_run
 
@@ -60,8 +61,8 @@ MOST_BRACKETS = 1000
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which moves it away and repeats the run."
 COPY_HINT = "Rename the folder to the name of its run; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_UNFINISHED = re.compile(r"(\.shard-\d+-of-\d+)?(\.partial|\.damaged-\d+)?$")
-_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+|\.shard-\d+-of-\d+)", re.DOTALL)
+_UNFINISHED = re.compile(rf"({SUFFIX})?(\.partial|\.damaged-\d+)?$")
+_NO_RECORD = re.compile(rf".*(\.partial|\.damaged-\d+|{SUFFIX})", re.DOTALL)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def test_for_other_machines_it_says_what_each_run_needs(bench: Any, project: Pat
     assert [path.name for path in project.iterdir()] == ["bench.toml"]
 
 
+@pytest.mark.slow
 def test_a_prompted_run_says_how_it_is_prompted(bench: Any) -> None:
     listed = bench("run", "--backend", "local-server", "--lang", "en", "--decoding", "free,score", "--dry-run", "--json").json
     assert [step["choices"] for step in listed] == [{"decoding": "free"}, {"decoding": "score"}]

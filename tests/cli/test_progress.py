@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.cli import verbosity
+from harness.cli.execute_runs import Lines
 from harness.cli.progress import Phase, Progress, clock_time
 from harness.core import library_logging
+from harness.core.options import RunOptions
 from harness.core.progress_events import tell
+from harness.execution.events import Event
+from harness.execution.jobs import Need, RunJob
 
 
 class Clock:
@@ -201,3 +205,14 @@ def test_processes_of_vllm_say_nothing_before_they_know_how() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert "heard" not in done.stderr
     assert "other" in done.stderr
+
+
+def test_a_warning_about_a_run_that_has_ended_is_shown(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its record is read, or merged of shards, after its line has gone."""
+    with Progress(1, clock) as progress:
+        lines = Lines(progress, [RunJob("a", RunOptions(backend="b", task="t", lang="en"), Need(0), "g")])
+        lines.tell(Event(0, "start"))
+        lines.end(0)
+        lines.tell(Event(0, "say", "one"))
+        lines.tell(Event(0, "warn", "two"))
+    assert lines_of(capsys) == ["two"]

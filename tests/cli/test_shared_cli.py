@@ -25,6 +25,7 @@ def other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_a_run_and_the_leaderboard_reach_the_url(
     bench: Bench, url: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_rows_at_a_url(bench: Bench, url: str, project: Path) -> None:
     assert bench("run", "--task", "mine", "--backend", "majority", "--data", f"{url}-none").code == 2
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_not_uploaded_is_not_pruned(
     bench: Bench, url: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,12 @@ exit codes are not theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from harness.core.errors import UserError
 from harness.core.options import ExecutionOptions
-from harness.execution.events import Event
+from harness.execution.events import OnEvent
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup
@@ -16,9 +16,9 @@ from harness.specs.executors import ExecutorTables
 
 
 class Executor(Protocol):
-    def carry_out(self, jobs: Sequence[Job], told: Callable[[Event], None]) -> Iterator[tuple[int, Outcome]]:
-        """The outcomes as they come, each with its job's position. `told` gets the events of all jobs. After Ctrl-C it raises
-        `KeyboardInterrupt` once all workers have ended. Raises `BenchError` where the engine can't be used."""
+    def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
+        """The outcomes as they come, each with its job's position. `on_event` gets the events of all jobs. After Ctrl-C it
+        raises `KeyboardInterrupt` once all workers have ended. Raises `BenchError` where the engine can't be used."""
 
 
 def executor_of(execution: ExecutionOptions, tables: ExecutorTables, setup: Setup) -> Executor:

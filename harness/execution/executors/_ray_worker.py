@@ -1,5 +1,5 @@
-"""What runs in Ray's processes: a worker holds one loaded model and does one job after the other; the desk collects what the
-workers tell and holds their budget."""
+"""What runs in Ray's processes: a worker holds one loaded model and does one job after the other; the coordinator collects the
+events of the workers and holds their budget."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import library_logging
-from harness.core.distributed import LAUNCHER_VARIABLES
+from harness.core.distributed import forget_launcher
 from harness.core.errors import BenchError, RunError
-from harness.core.progress_events import progress_listener
-from harness.execution.events import Event, Listener, Sender, log_lines
+from harness.execution.events import Event, Sender, forwarded
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup, working
@@ -41,7 +40,7 @@ def sent_variables(environment: Mapping[str, str], own: Mapping[str, Any]) -> di
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """What a worker takes over from the driver. `folder`: to work in; None: where Ray starts it (`working_dir` of a runtime
     environment). `loud`: library messages go to Ray's logs."""
 
@@ -51,7 +50,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
+class BudgetState:
     """What a worker sees of the budget after a request. `wait`: another worker's reservation leaves no room."""
 
     limit: float
@@ -61,7 +60,7 @@ class Paid:
     wait: bool = False
 
 
-class Desk:
+class Coordinator:
     """An actor. `limit`, `spent`: of the budget, in US dollars."""
 
     def __init__(self, limit: float | None, spent: float) -> None:
@@ -83,18 +82,18 @@ class Desk:
     def stop(self) -> None:
         self._stops = True
 
-    def reserve(self, worker: int, parts: Sequence[float]) -> Paid:
-        self.forfeit(worker)  # it sends one batch at a time: what it has not settled, it never will
+    def reserve(self, worker: int, parts: Sequence[float]) -> BudgetState:
+        self.write_off(worker)  # it sends one batch at a time: what it has not settled, it never will
         count = self._budget.reserve(parts)
         if count:
             self._reserved[worker] = sum(parts[:count])
-        return self._paid(count, wait=not count and bool(self._reserved))
+        return self._state(count, wait=not count and bool(self._reserved))
 
-    def settle(self, worker: int, charged: float) -> Paid:
+    def settle(self, worker: int, charged: float) -> BudgetState:
         self._budget.settle(self._reserved.pop(worker, 0.0), charged)
-        return self._paid()
+        return self._state()
 
-    def forfeit(self, worker: int) -> None:
+    def write_off(self, worker: int) -> None:
         """What the worker has reserved counts as spent: it has died, or stopped, and the request may have been answered."""
         reserved = self._reserved.pop(worker, 0.0)
         self._budget.settle(reserved, reserved)
@@ -103,17 +102,17 @@ class Desk:
         """Also what is reserved."""
         return self._budget.limit - self._budget.left
 
-    def _paid(self, count: int = 0, *, wait: bool = False) -> Paid:
+    def _state(self, count: int = 0, *, wait: bool = False) -> BudgetState:
         budget = self._budget
-        return Paid(budget.limit, budget.spent, budget.left, count, wait)
+        return BudgetState(budget.limit, budget.spent, budget.left, count, wait)
 
 
-class DeskBudget:
+class CoordinatorBudget:
     """The `Budget` of a worker."""
 
-    def __init__(self, desk: Any, worker: int) -> None:
-        self._desk, self._worker = desk, worker
-        self._seen: Paid = _got(desk.reserve.remote(worker, []))
+    def __init__(self, coordinator: Any, worker: int) -> None:
+        self._coordinator, self._worker = coordinator, worker
+        self._seen: BudgetState = _got(coordinator.reserve.remote(worker, []))
 
     @property
     def limit(self) -> float:
@@ -129,17 +128,17 @@ class DeskBudget:
 
     def reserve(self, parts: Sequence[float]) -> int:
         while True:
-            self._seen = _got(self._desk.reserve.remote(self._worker, list(parts)))
+            self._seen = _got(self._coordinator.reserve.remote(self._worker, list(parts)))
             if not self._seen.wait:
                 return self._seen.count
             time.sleep(EVERY)
 
     def settle(self, reserved: float, charged: float) -> None:
-        """The desk knows what is reserved."""
-        self._seen = _got(self._desk.settle.remote(self._worker, charged))
+        """The coordinator knows what is reserved."""
+        self._seen = _got(self._coordinator.settle.remote(self._worker, charged))
 
-    def forfeit(self) -> None:
-        _got(self._desk.forfeit.remote(self._worker))
+    def write_off(self) -> None:
+        _got(self._coordinator.write_off.remote(self._worker))
 
 
 def _got(reference: Any) -> Any:
@@ -148,17 +147,17 @@ def _got(reference: Any) -> Any:
     return ray.get(reference)
 
 
-class _Mail:
-    """Takes events to the desk, in a thread. Where the desk says so, or is gone with its driver, it interrupts the main thread
-    as Ctrl-C does: also a training, a download, a wait for a lock."""
+class _EventSender:
+    """Sends events to the coordinator, in a thread. Where the coordinator asks for it, or is gone with its driver, it
+    interrupts the main thread as Ctrl-C does: also a training, a download, a wait for a lock."""
 
-    def __init__(self, desk: Any) -> None:
-        self._desk = desk
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
         self._events: list[Event] = []
         self._lock = threading.RLock()
         self._busy = threading.Event()
         self._stopped = False
-        threading.Thread(target=self._work, name="mail", daemon=True).start()
+        threading.Thread(target=self._work, name="events", daemon=True).start()
 
     def send(self, event: Event) -> None:
         with self._lock:
@@ -166,7 +165,7 @@ class _Mail:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Around a job. At its end everything is with the desk."""
+        """Around a job. At its end all events are sent."""
         self._busy.set()
         try:
             yield
@@ -190,14 +189,14 @@ class _Mail:
         with self._lock:
             events, self._events = self._events, []
         try:
-            return bool(_got(self._desk.report.remote(events)))
+            return bool(_got(self._coordinator.report.remote(events)))
         except RayError:
             return True
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`problem`: why it can do nothing."""
+    """A worker is up. `problem`: why it can do no job."""
 
     host: str
     pid: int
@@ -207,58 +206,48 @@ class Started:
 class RayWorker:
     """An actor. Ray calls its methods in the main thread."""
 
-    def __init__(self, number: int, desk: Any) -> None:
-        self._number, self._desk = number, desk
+    def __init__(self, number: int, coordinator: Any) -> None:
+        self._number, self._coordinator = number, coordinator
         self._around = ExitStack()
-        self._listener: Listener | None = None
-        self._budget: DeskBudget | None = None
+        self._budget: CoordinatorBudget | None = None
 
-    def start(self, setup: Setup, surroundings: Surroundings, *, paid: bool) -> Started:
-        """`paid`: there is a budget."""
+    def start(self, setup: Setup, environment: Environment, *, has_budget: bool) -> Started:
+        """`has_budget`: there is a budget."""
         here = socket.gethostname(), os.getpid()
-        for name in LAUNCHER_VARIABLES:  # of whatever started Ray: this process trains alone
-            os.environ.pop(name, None)
-        os.environ.update(surroundings.variables)
-        library_logging.speak() if surroundings.loud else library_logging.hush()
+        forget_launcher()
+        os.environ.update(environment.variables)
+        library_logging.speak() if environment.loud else library_logging.hush()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it, so that Ctrl-C ends the driver alone
         try:
-            os.chdir(surroundings.folder or ".")
+            os.chdir(environment.folder or ".")
         except OSError as error:
             problem = RunError(
-                f"{surroundings.folder} can't be entered on {here[0]} ({error.strerror}), where a worker is to run.",
+                f"{environment.folder} can't be entered on {here[0]} ({error.strerror}), where a worker is to run.",
                 "All nodes need the folder of the project at the same place, on a shared disk; or name it as `working_dir` "
                 "under [ray.runtime_env] in bench.toml (docs/scale.md).",
             )
             return Started(*here, problem)
-        if surroundings.folder is None:
+        if environment.folder is None:
             setup = replace(setup, catalog=replace(setup.catalog, project=Path.cwd()))
-        if paid:
-            self._budget = DeskBudget(self._desk, self._number)
+        if has_budget:
+            self._budget = CoordinatorBudget(self._coordinator, self._number)
             setup = replace(setup, budget=self._budget)
-        self._mail = _Mail(self._desk)
+        self._sender = _EventSender(self._coordinator)
         self._worker = self._around.enter_context(working(setup))
-        self._around.enter_context(log_lines(lambda: self._listener))
-        self._around.enter_context(progress_listener(self._told))
+        self._around.enter_context(forwarded(lambda: self._worker.listener))
         return Started(*here)
 
     def do(self, position: int, job: Job) -> Outcome | None:
         """None if it was stopped."""
         try:
-            with self._mail.busy():
-                self._listener = Sender(position, self._mail.send, EVERY)
-                outcome = self._worker.do(job, self._listener)
+            with self._sender.busy():
+                outcome = self._worker.do(job, Sender(position, self._sender.send, EVERY))
             if self._budget is not None:
-                self._budget.forfeit()
+                self._budget.write_off()
             return replace(outcome, entry=None)
         except KeyboardInterrupt:
             return None
-        finally:
-            self._listener = None
 
     def close(self) -> None:
         self._around.close()
-
-    def _told(self, phase: str, done: int, total: int, note: str) -> None:
-        if self._listener is not None:
-            self._listener.update(phase, done, total, note)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.execution.events import Event, Listener, Sender, log_lines
+from harness.execution.events import Event, Listener, OnEvent, Sender, log_lines
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.schedule import Schedule
@@ -18,11 +18,11 @@ class LocalExecutor:
 
     setup: Setup
 
-    def carry_out(self, jobs: Sequence[Job], told: Callable[[Event], None]) -> Iterator[tuple[int, Outcome]]:
+    def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
         schedule = Schedule(jobs)
         current: list[Listener] = []
         with working(self.setup) as worker, log_lines(lambda: current[-1] if current else None):
             while (job := schedule.take_first()) is not None:
-                told(Event(job, "start"))
-                current[:] = [Sender(job, told, every=0.0)]
+                on_event(Event(job, "start"))
+                current[:] = [Sender(job, on_event, every=0.0)]
                 yield from schedule.add(job, worker.do(schedule.jobs[job], current[0]))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 from harness.core import library_logging
 from harness.core.errors import BenchError, RunBusy, RunError, UserError
 from harness.core.locks import LEASE_SECONDS
-from harness.execution.events import Event
+from harness.execution.deaths import MOST_DEATHS, Deaths
+from harness.execution.events import BUSY, Event, OnEvent
 from harness.execution.executors._ray_cluster import Nodes, Resources, connect, first_line, in_words, the_ray
-from harness.execution.executors._ray_worker import Desk, RayWorker, Started, Surroundings, sent_variables
+from harness.execution.executors._ray_worker import Coordinator, Environment, RayWorker, Started, sent_variables
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome, is_seen
 from harness.execution.schedule import Schedule
@@ -28,9 +28,6 @@ TICK = 0.5
 
 GRACE = 15.0
 """Seconds that the workers have to stop. After that they are killed: every finished batch is in its journal."""
-
-MOST_DEATHS = 3
-"""Workers in a row that a job may cost without getting any further."""
 
 BUSY_PATIENCE = 30.0
 """Seconds for which a run is tried again that another process works on: it may be a worker of a driver that was killed."""
@@ -55,17 +52,17 @@ class RayExecutor:
     def __post_init__(self) -> None:
         the_ray()
 
-    def carry_out(self, jobs: Sequence[Job], told: Callable[[Event], None]) -> Iterator[tuple[int, Outcome]]:
+    def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
         connect(self.address or self.settings.address, self.settings.runtime_env)
-        crew = _Crew(self, jobs, told)
+        pool = _WorkerPool(self, jobs, on_event)
         try:
-            yield from crew.outcomes()
+            yield from pool.outcomes()
         finally:
-            crew.end()
+            pool.end()
 
 
 @dataclass
-class _Hand:
+class _Worker:
     """A worker as the driver sees it. `reply`: of what it was asked, until it has answered; `job`: what it does; `group`: whose
     model it has loaded."""
 
@@ -73,42 +70,40 @@ class _Hand:
     actor: Any
     resources: Resources
     reply: Any
-    hired: float
+    since: float
     host: str = ""
     job: int | None = None
     group: str | None = None
     is_up: bool = False
 
 
-class _Crew:
-    def __init__(self, executor: RayExecutor, jobs: Sequence[Job], told: Callable[[Event], None]) -> None:
+class _WorkerPool:
+    def __init__(self, executor: RayExecutor, jobs: Sequence[Job], on_event: OnEvent) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray, self._nodes = the_ray(), Nodes()
         self._schedule = Schedule(jobs)
-        self._told = told
+        self._on_event = on_event
         self._limit = executor.workers or len(jobs)
         self._store, self._budget = executor.setup.store, executor.setup.budget
         store = replace(self._store, root=self._store.root.absolute())
         # Without what this process has read: on another node bench may be installed elsewhere.
         self._setup = replace(executor.setup, store=store, catalog=replace(executor.setup.catalog), budget=None)
-        environment = executor.settings.runtime_env
-        self._surroundings = Surroundings(
-            None if "working_dir" in environment else Path.cwd(),
-            sent_variables(os.environ, environment.get("env_vars", {})),
+        runtime_env = executor.settings.runtime_env
+        self._environment = Environment(
+            None if "working_dir" in runtime_env else Path.cwd(),
+            sent_variables(os.environ, runtime_env.get("env_vars", {})),
             library_logging.loud(),
         )
         limit, spent = (None, 0.0) if self._budget is None else (self._budget.limit, self._budget.spent)
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         # On the node of this process: no other one takes it along.
-        self._desk = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(limit, spent)
-        self._hands: dict[int, _Hand] = {}
-        self._hired = 0
-        self._deaths: Counter[int] = Counter()  # of workers in a row that got no further, by job
-        self._orphans: set[int] = set()  # jobs whose worker has died
-        self._furthest: dict[tuple[int, str], int] = {}  # what is done, by job and phase
-        self._advanced: set[int] = set()  # jobs that got further since their worker died
-        self._unborn = 0  # workers in a row that died before they were up
+        self._coordinator = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator).remote(limit, spent)
+        self._workers: dict[int, _Worker] = {}
+        self._started = 0
+        self._deaths = Deaths()
+        self._lost_jobs: set[int] = set()  # jobs whose worker has died
+        self._failed_starts = 0  # workers in a row that died before they were up
         self._busy: dict[int, float] = {}  # when another process was first found at the job's run
         self._paused: dict[int, float] = {}  # jobs to be tried again, and when
         self._seen: set[str] = set()  # hosts whose records are seen here
@@ -120,27 +115,27 @@ class _Crew:
         while not schedule.is_over:
             self._resume()
             self._assign()
-            self._dismiss()
-            yield from self._hire()
-            for hand in self._answered():
-                yield from self._ended(hand)
+            self._end_idle()
+            yield from self._start_workers()
+            for worker in self._answered():
+                yield from self._ended(worker)
 
     def end(self) -> None:
         """Stop all workers, those that work as Ctrl-C does."""
-        replies = [hand.reply for hand in self._hands.values() if hand.is_up and hand.reply is not None]
+        replies = [worker.reply for worker in self._workers.values() if worker.is_up and worker.reply is not None]
         if replies:
-            self._desk.stop.remote()
+            self._coordinator.stop.remote()
             with suppress(KeyboardInterrupt):  # a second one: without grace
                 self._ray.wait(replies, num_returns=len(replies), timeout=GRACE)
         with suppress(self._ray.exceptions.RayError):
             self._tell()
             if self._budget is not None:
-                for hand in self._hands.values():
-                    self._desk.forfeit.remote(hand.number)
-                self._budget.settle(0.0, self._ray.get(self._desk.spent.remote(), timeout=GRACE) - self._budget.spent)
-        for actor in [*(hand.actor for hand in self._hands.values()), self._desk]:
+                for worker in self._workers.values():
+                    self._coordinator.write_off.remote(worker.number)
+                self._budget.settle(0.0, self._ray.get(self._coordinator.spent.remote(), timeout=GRACE) - self._budget.spent)
+        for actor in [*(worker.actor for worker in self._workers.values()), self._coordinator]:
             self._ray.kill(actor)
-        self._hands.clear()
+        self._workers.clear()
 
     # Who does what
 
@@ -150,24 +145,24 @@ class _Crew:
             self._schedule.give_back(job)
 
     def _assign(self) -> None:
-        idle = [hand for hand in self._hands.values() if hand.is_up and hand.reply is None]
-        for hand in sorted(idle, key=lambda hand: hand.group is None):  # first those that go on with their model
-            job = self._schedule.take(hand.group, lambda need, hand=hand: self._nodes.asked_by(need) == hand.resources)  # type: ignore[misc]
+        idle = [worker for worker in self._workers.values() if worker.is_up and worker.reply is None]
+        for worker in sorted(idle, key=lambda worker: worker.group is None):  # first those that go on with their model
+            job = self._schedule.take(worker.group, lambda need, worker=worker: self._nodes.asked_by(need) == worker.resources)  # type: ignore[misc]
             if job is not None:
                 asked = self._schedule.jobs[job]
-                hand.job, hand.group = job, asked.group
-                self._told(Event(job, "start"))
-                hand.reply = hand.actor.do.remote(job, asked)
+                worker.job, worker.group = job, asked.group
+                self._on_event(Event(job, "start"))
+                worker.reply = worker.actor.do.remote(job, asked)
 
-    def _dismiss(self) -> None:
+    def _end_idle(self) -> None:
         """End workers that have nothing more to do, and idle ones that keep others from their room."""
         waiting, ready = self._kinds(self._schedule.waiting()), self._kinds(self._schedule.ready())
-        beside = [hand.resources for hand in self._hands.values()]
-        is_full = len(self._hands) >= self._limit
+        beside = [worker.resources for worker in self._workers.values()]
+        is_full = len(self._workers) >= self._limit
         is_tight = any(is_full or not self._nodes.have_room(one, beside) for one in ready)
-        for hand in list(self._hands.values()):
-            if hand.job is None and (hand.resources not in waiting or (hand.is_up and is_tight)):
-                self._release(hand)
+        for worker in list(self._workers.values()):
+            if worker.job is None and (worker.resources not in waiting or (worker.is_up and is_tight)):
+                self._end_worker(worker)
 
     def _kinds(self, jobs: Sequence[int]) -> list[Resources]:
         """What the jobs ask for, each once: a command may have thousands of jobs, and has few kinds."""
@@ -178,7 +173,7 @@ class _Crew:
                 found.append(resources)
         return found
 
-    def _hire(self) -> Iterator[tuple[int, Outcome]]:
+    def _start_workers(self) -> Iterator[tuple[int, Outcome]]:
         """A worker for each job that could begin, as far as there is room. Yields the failures of jobs that fit on no node."""
         for resources in self._kinds(self._schedule.ready()):
             jobs = [job for job in self._schedule.ready() if self._nodes.asked_by(self._schedule.jobs[job].need) == resources]
@@ -187,29 +182,29 @@ class _Crew:
                     if job not in self._schedule.outcomes:
                         yield from self._schedule.add(job, failed(self._too_large(job, resources)))
                 continue
-            coming = [hand for hand in self._hands.values() if not hand.is_up and hand.resources == resources]
-            for hand, job in zip(coming, jobs, strict=False):
-                self._tell_wait(hand, job)
+            coming = [one for one in self._workers.values() if not one.is_up and one.resources == resources]
+            for worker, job in zip(coming, jobs, strict=False):
+                self._tell_wait(worker, job)
             for _ in jobs[len(coming) :]:
-                beside = [hand.resources for hand in self._hands.values()]
+                beside = [worker.resources for worker in self._workers.values()]
                 if len(beside) >= self._limit or not self._nodes.have_room(resources, beside):
                     break
-                self._start(resources)
+                self._start_worker(resources)
 
-    def _start(self, resources: Resources) -> None:
-        self._hired += 1
+    def _start_worker(self, resources: Resources) -> None:
+        self._started += 1
         options = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0), "memory": int(resources.get("memory", 0))}
-        actor = self._ray.remote(**options)(RayWorker).remote(self._hired, self._desk)
-        reply = actor.start.remote(self._setup, self._surroundings, paid=self._budget is not None)
-        self._hands[self._hired] = _Hand(self._hired, actor, resources, reply, time.monotonic())
+        actor = self._ray.remote(**options)(RayWorker).remote(self._started, self._coordinator)
+        reply = actor.start.remote(self._setup, self._environment, has_budget=self._budget is not None)
+        self._workers[self._started] = _Worker(self._started, actor, resources, reply, time.monotonic())
 
-    def _release(self, hand: _Hand) -> None:
-        del self._hands[hand.number]
-        if hand.is_up:
-            hand.actor.close.remote()
-            hand.actor.__ray_terminate__.remote()  # after that
+    def _end_worker(self, worker: _Worker) -> None:
+        del self._workers[worker.number]
+        if worker.is_up:
+            worker.actor.close.remote()
+            worker.actor.__ray_terminate__.remote()  # after that
         else:
-            self._ray.kill(hand.actor)
+            self._ray.kill(worker.actor)
 
     def _too_large(self, job: int, resources: Resources) -> UserError:
         asked = self._schedule.jobs[job]
@@ -221,9 +216,9 @@ class _Crew:
 
     # What comes back
 
-    def _answered(self) -> list[_Hand]:
+    def _answered(self) -> list[_Worker]:
         """The workers that have answered; what they told before that has been passed on."""
-        replies = {hand.reply: hand for hand in self._hands.values() if hand.reply is not None}
+        replies = {worker.reply: worker for worker in self._workers.values() if worker.reply is not None}
         if replies:
             ready, _ = self._ray.wait(list(replies), num_returns=1, timeout=TICK)
         else:
@@ -233,35 +228,33 @@ class _Crew:
         return [replies[reply] for reply in ready]
 
     def _tell(self) -> None:
-        for event in self._ray.get(self._desk.events.remote()):
+        for event in self._ray.get(self._coordinator.events.remote()):
             if event.kind != "warn" or event.text not in self._warned:  # every worker may have met the same
-                self._told(event)
+                self._on_event(event)
             if event.kind == "warn":
                 self._warned.add(event.text)
-            elif event.kind == "update" and event.done > self._furthest.get((event.job, event.text), 0):
-                self._furthest[event.job, event.text] = event.done
-                self._advanced.add(event.job)
+            self._deaths.see(event)
 
-    def _tell_wait(self, hand: _Hand, job: int) -> None:
-        kind = in_words(hand.resources)
-        if kind not in self._awaited and time.monotonic() - hand.hired > 10:
+    def _tell_wait(self, worker: _Worker, job: int) -> None:
+        kind = in_words(worker.resources)
+        if kind not in self._awaited and time.monotonic() - worker.since > 10:
             self._awaited.add(kind)
-            self._told(Event(job, "start"))
-            self._told(Event(job, "say", f"waiting for a worker with {kind}"))
+            self._on_event(Event(job, "start"))
+            self._on_event(Event(job, "say", f"waiting for a worker with {kind}"))
 
-    def _ended(self, hand: _Hand) -> Iterator[tuple[int, Outcome]]:
+    def _ended(self, worker: _Worker) -> Iterator[tuple[int, Outcome]]:
         try:
-            answer = self._ray.get(hand.reply)
+            answer = self._ray.get(worker.reply)
         except self._ray.exceptions.RayTaskError as error:  # BENCH_DEBUG, or a fault of ours
             raise error.as_instanceof_cause() from None
         except self._ray.exceptions.RayError as error:
-            yield from self._lost(hand, error)
+            yield from self._lost(worker, error)
             return
-        hand.reply, job, hand.job = None, hand.job, None
+        worker.reply, job, worker.job = None, worker.job, None
         if isinstance(answer, Started):
             if answer.problem is not None:
                 raise answer.problem
-            hand.is_up, hand.host, self._unborn = True, answer.host, 0
+            worker.is_up, worker.host, self._failed_starts = True, answer.host, 0
         elif job is not None:
             yield from self._done(job, answer)
 
@@ -270,14 +263,14 @@ class _Crew:
             self._schedule.give_back(job)
         elif isinstance(outcome.error, RunBusy) and self._is_patient(job):
             self._paused[job] = time.monotonic() + 5
-            self._told(Event(job, "update", "wait", note="another process works on the run"))
+            self._on_event(Event(job, "update", *BUSY))
         else:
             self._check_seen(outcome)
             yield from self._schedule.add(job, outcome)
 
     def _is_patient(self, job: int) -> bool:
         since = self._busy.setdefault(job, time.monotonic())
-        return time.monotonic() - since < (DEAD_PATIENCE if job in self._orphans else BUSY_PATIENCE)
+        return time.monotonic() - since < (DEAD_PATIENCE if job in self._lost_jobs else BUSY_PATIENCE)
 
     def _check_seen(self, outcome: Outcome) -> None:
         """Raises `RunError` if the first record of a host is not where this machine looks for it."""
@@ -294,30 +287,30 @@ class _Crew:
             time.sleep(TICK)
         self._seen.add(outcome.host)
 
-    def _lost(self, hand: _Hand, error: Exception) -> Iterator[tuple[int, Outcome]]:
+    def _lost(self, worker: _Worker, error: Exception) -> Iterator[tuple[int, Outcome]]:
         """The worker has died: its job is done by another one."""
-        del self._hands[hand.number]
-        self._desk.forfeit.remote(hand.number)
+        del self._workers[worker.number]
+        self._coordinator.write_off.remote(worker.number)
         with suppress(Exception):  # it may only be cut off
-            self._ray.kill(hand.actor)
-        why, job = _cause(error), hand.job
+            self._ray.kill(worker.actor)
+        why, job = _cause(error), worker.job
         if job is None:
-            self._unborn += not hand.is_up
-            if self._unborn == MOST_DEATHS:
+            self._failed_starts += not worker.is_up
+            if self._failed_starts == MOST_DEATHS:
                 raise RunError(
                     f"Ray can't start a worker: {why}", "See Ray's logs on its nodes (/tmp/ray/session_latest/logs)."
                 )
             return
-        self._orphans.add(job)
-        self._deaths[job] = 1 if job in self._advanced else self._deaths[job] + 1
-        self._advanced.discard(job)
+        self._lost_jobs.add(job)
         name = self._schedule.jobs[job].name
-        if self._deaths[job] < MOST_DEATHS:
-            self._told(Event(job, "warn", f"{name}: its worker on {hand.host} has died ({why}); another one goes on with it"))
+        if not self._deaths.add(job):
+            self._on_event(
+                Event(job, "warn", f"{name}: its worker on {worker.host} has died ({why}); another one goes on with it")
+            )
             self._schedule.give_back(job)
             return
         problem: BenchError = RunError(
-            f"{name}: {MOST_DEATHS} workers in a row have died with it, the last one on {hand.host} ({why}).",
+            f"{name}: {MOST_DEATHS} workers in a row have died with it, the last one on {worker.host} ({why}).",
             "Finished rows are kept. If its memory was full, give it more: [needs.BACKEND] in bench.toml (docs/scale.md).",
         )
         yield from self._schedule.add(job, failed(problem))

@@ -1,6 +1,6 @@
 """As tasks of job arrays, through submitit: on a SLURM cluster, or as processes of this machine.
 
-The command hands each task a list of jobs, and reads their outcomes and events from files (`array_folder`). It may end: the
+The command hands each task a list of jobs, and reads their outcomes and events from files (`_slurm_folder`). It may end: the
 tasks go on, and the same command attaches to them.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,45 +20,40 @@ from harness.core.errors import RunBusy, RunError, RunIncomplete
 from harness.core.json_files import digest
 from harness.core.locks import Busy, held
 from harness.core.places import not_shared
-from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
-from harness.execution.array_task import Task
-from harness.execution.events import COMMAND, Event
-from harness.execution.file_budget import FileBudget
+from harness.execution.deaths import MOST_DEATHS, Deaths
+from harness.execution.events import COMMAND, Event, OnEvent
+from harness.execution.executors._slurm_budget import FileBudget
+from harness.execution.executors._slurm_cluster import Resources, SubmititCluster, check_cluster, resources_of
+from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile, State, Submitted
+from harness.execution.executors._slurm_task import Task
 from harness.execution.jobs import Job, RunJob
-from harness.execution.outcome import Outcome
+from harness.execution.outcome import Outcome, is_seen
 from harness.execution.schedule import Schedule
-from harness.execution.submitit_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
 from harness.execution.worker import Setup, failed
-from harness.records.entries import finished_entry
-from harness.records.shards import finished_shard
 from harness.specs.catalog import Catalog
 from harness.specs.executors import SlurmSettings
 
-MOST_DEATHS = 4
-"""A job with which so many tasks died has failed: it was submitted again three times."""
 GRACE_SECONDS = 30.0
 """For a task that is cancelled, as SLURM gives it."""
 
 log = logging.getLogger("bench")
-Told = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
 class SlurmExecutor:
-    """`workers`: tasks at once, at most, but one for each kind of resources; None: one for each group of jobs."""
+    """`workers`: the most tasks at once, but at least one for each kind of resources; None: a task for each group."""
 
     setup: Setup
     settings: SlurmSettings
     workers: int | None
 
-    def carry_out(self, jobs: Sequence[Job], told: Told) -> Iterator[tuple[int, Outcome]]:
+    def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
         check_cluster(self.settings)
-        minutes_of(self.settings.time)
         name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
         # Never at a URL: the tasks unpickle its files, and another command of this machine would see them come back.
         folder = ArrayFolder(not_shared(self.setup.store.root.parent.absolute()) / "slurm" / name)
         with _alone(folder):
-            array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, told)
+            array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, on_event)
             try:
                 yield from array.outcomes()
             except (KeyboardInterrupt, GeneratorExit):  # the command ends
@@ -67,7 +62,7 @@ class SlurmExecutor:
             array.end()
 
     def _shared_setup(self, folder: ArrayFolder) -> Setup:
-        """With places that do not depend on the working folder, and with a budget for all tasks."""
+        """With a budget for all tasks."""
         if self.setup.budget is None:
             return self.setup
         budget = FileBudget(folder.budget, self.setup.budget.limit)
@@ -100,7 +95,7 @@ def _files(catalog: Catalog) -> dict[str, str]:
 
 
 @dataclass
-class _Live:
+class _LiveTask:
     """A task that waits or runs. `under_way`: the job that it began last. `pid`: of its process, once it has begun."""
 
     submitted: Submitted
@@ -109,7 +104,7 @@ class _Live:
     pid: int | None = None
     stopped: bool = False
 
-    def read(self, told: Told) -> None:
+    def read(self, on_event: OnEvent) -> None:
         for line in self.events.new():
             if line["kind"] == BEGIN:
                 self.pid, self.stopped, self.under_way = line["pid"], False, None
@@ -118,7 +113,7 @@ class _Live:
             else:
                 event = Event(**line)
                 self.under_way = event.job if event.kind == "start" else self.under_way
-                told(event)
+                on_event(event)
 
 
 @dataclass
@@ -130,11 +125,12 @@ class _Array:
     settings: SlurmSettings
     workers: int | None
     jobs: Sequence[Job]
-    told: Told
+    on_event: OnEvent
     schedule: Schedule = field(init=False)
     cluster: SubmititCluster = field(init=False)
     state: State = field(init=False)
-    live: dict[int, _Live] = field(init=False)
+    deaths: Deaths = field(init=False)
+    live: dict[int, _LiveTask] = field(init=False)
     has_failures: bool = False
 
     def __post_init__(self) -> None:
@@ -142,6 +138,7 @@ class _Array:
         self.cluster = SubmititCluster(self.settings, self.folder.logs, f"bench-{self.folder.root.name}")
         found = self.folder.state()
         self.state = found or State()
+        self.deaths = Deaths(self.state.deaths)  # which this object keeps
         self.live = {task.task: self._watched(task) for task in self.state.live}
         if found is not None:
             self._drop_lost_records()
@@ -155,7 +152,7 @@ class _Array:
         while True:
             begun |= set(self.schedule.take_all())
             for live in self.live.values():
-                live.read(self.told)
+                live.read(self._hear)
             for job in sorted(begun & self.folder.ended_jobs()):
                 begun.remove(job)
                 yield from self._add(job, self.folder.outcome(job))
@@ -179,7 +176,7 @@ class _Array:
         """All tasks, with time to close their journals. The same command submits what is left."""
         self.folder.end()
         for live in self.live.values():
-            live.read(self.told)
+            live.read(self.on_event)
         self.cluster.cancel({live.submitted.job_id: live.pid for live in self.live.values()}, GRACE_SECONDS)
         self._tidy()
 
@@ -224,8 +221,8 @@ class _Array:
         named = [(job, self.schedule.jobs[job]) for job in jobs]
         return Task(self.folder.root, self.state.tasks, self.setup, named, Path.cwd(), again)
 
-    def _watched(self, task: Submitted) -> _Live:
-        return _Live(task, EventFile(self.folder.events / f"{task.task}.jsonl"))
+    def _watched(self, task: Submitted) -> _LiveTask:
+        return _LiveTask(task, EventFile(self.folder.events / f"{task.task}.jsonl"))
 
     def _watch(self, task: Submitted) -> None:
         self.live[task.task] = self._watched(task)
@@ -245,7 +242,7 @@ class _Array:
         for number, live in list(self.live.items()):
             if live.submitted.job_id not in over:
                 continue
-            live.read(self.told)
+            live.read(self._hear)
             del self.live[number]
             if isinstance(self.setup.budget, FileBudget):
                 self.setup.budget.write_off(str(number))
@@ -254,7 +251,7 @@ class _Array:
                 yield from self._given_up(live, left)
         self._keep()
 
-    def _given_up(self, live: _Live, left: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
+    def _given_up(self, live: _LiveTask, left: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         job_id, log_file = live.submitted.job_id, live.submitted.log
         if self.cluster.was_cancelled(job_id):
             for job in left:
@@ -266,30 +263,29 @@ class _Array:
         if live.stopped:
             return
         self.has_failures = True
-        guilty = [job for job in left if job == live.under_way] or left
-        for job in guilty:
-            self.state.deaths[job] = self.state.deaths.get(job, 0) + 1
-            if self.state.deaths[job] >= MOST_DEATHS:
-                what = f"{self._name(job)}: {MOST_DEATHS} workers ended in the middle of it, the last one as job {job_id}."
+        for job in [job for job in left if job == live.under_way] or left:
+            if self.deaths.add(job):
+                what = f"{self._name(job)}: {MOST_DEATHS} workers in a row have died with it, the last one as job {job_id}."
                 yield job, failed(RunError(what, f"Look at {log_file}; a longer time or more memory may help."))
             else:
-                self._say(f"{self._name(job)}: its worker (job {job_id}) ended; submitted again. Log: {log_file}")
+                self._say(f"{self._name(job)}: its worker (job {job_id}) has died; submitted again. Log: {log_file}")
 
     def _name(self, job: int) -> str:
         return self.jobs[job].name
 
     def _drop_lost_records(self) -> None:
         """Outcomes whose records were deleted meanwhile."""
-        store = self.setup.store
         for job in self.folder.ended_jobs():
             outcome = self.folder.outcome(job)
-            if outcome.run_id is None or finished_entry(store, outcome.run_id, warn=False) is not None:
-                continue
-            if outcome.shard is None or finished_shard(store, outcome.run_id, outcome.shard) is None:
+            if outcome.run_id is not None and not is_seen(self.setup.store, outcome):
                 self.folder.forget_outcome(job)
 
+    def _hear(self, event: Event) -> None:
+        self.deaths.see(event)
+        self.on_event(event)
+
     def _say(self, text: str) -> None:
-        self.told(Event(COMMAND, "say", text))
+        self.on_event(Event(COMMAND, "say", text))
 
 
 def _shown(ids: Sequence[str]) -> str:

@@ -27,10 +27,10 @@ from harness.execution.events import Event
 from harness.execution.executors import executor_of
 from harness.execution.executors import ray as executor_module
 from harness.execution.executors._ray_cluster import Nodes, connect, in_words
-from harness.execution.executors._ray_worker import Desk, sent_variables
+from harness.execution.executors._ray_worker import Coordinator, sent_variables
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.ray import RayExecutor
-from harness.execution.jobs import Job, Need, Request, requests_of, run_jobs
+from harness.execution.jobs import Job, Need, requests_of, run_jobs
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup
 from harness.records.store import Store
@@ -165,11 +165,11 @@ def notes(path: Path) -> list[list[str]]:
 
 
 def workers() -> list[psutil.Process]:
-    """Those of this module's cluster that do a job; an idle one has another name."""
+    """Those of this process's nodes that do a job; an idle one has another name. Other clusters of the machine are not ours."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayWorker.do"):
+            if (process.cmdline() or [""])[0].startswith("ray::RayWorker.do"):
                 found.append(process)
     return found
 
@@ -411,13 +411,13 @@ def test_a_node_without_the_folder_is_named(address: str, project: Path, monkeyp
     inner.mkdir()
     executor = on_ray(address)
     connect(address, {})
-    real = executor_module._Crew._start
+    real = executor_module._WorkerPool._start_worker
 
-    def gone(crew: Any, resources: Any) -> None:
-        crew._surroundings = executor_module.Surroundings(inner / "gone", {}, loud=False)
-        real(crew, resources)
+    def gone(pool: Any, resources: Any) -> None:
+        pool._environment = executor_module.Environment(inner / "gone", {}, loud=False)
+        real(pool, resources)
 
-    monkeypatch.setattr(executor_module._Crew, "_start", gone)
+    monkeypatch.setattr(executor_module._WorkerPool, "_start_worker", gone)
     with pytest.raises(RunError, match="can't be entered"):
         carried_out(executor, [ray_jobs.Errand("e", str(project / "notes"))])
 
@@ -537,23 +537,23 @@ def test_workers_share_one_budget(address: str, project: Path, server: Any) -> N
 
 
 def test_what_a_killed_worker_reserved_is_spent() -> None:
-    desk = Desk(1.0, 0.25)
-    assert desk.reserve(1, [0.25, 0.25, 0.5]).count == 2
-    refused = desk.reserve(2, [0.5])
+    coordinator = Coordinator(1.0, 0.25)
+    assert coordinator.reserve(1, [0.25, 0.25, 0.5]).count == 2
+    refused = coordinator.reserve(2, [0.5])
     assert (refused.count, refused.wait, refused.left) == (0, True, 0.25)
-    assert desk.settle(1, 0.125).left == 0.625
-    assert desk.reserve(1, [0.5]).count == 1
-    desk.forfeit(1)  # it has died
-    lost = desk.reserve(2, [0.5])
+    assert coordinator.settle(1, 0.125).left == 0.625
+    assert coordinator.reserve(1, [0.5]).count == 1
+    coordinator.write_off(1)  # it has died
+    lost = coordinator.reserve(2, [0.5])
     assert (lost.count, lost.wait, lost.spent) == (0, False, 0.875)
-    assert desk.spent() == 0.875
+    assert coordinator.spent() == 0.875
 
 
 def test_a_worker_that_reserves_again_has_forfeited_what_it_never_settled() -> None:
-    desk = Desk(1.0, 0.0)
-    desk.reserve(1, [0.5])
-    assert desk.reserve(1, [0.75]).wait is False
-    assert desk.spent() == 0.5
+    coordinator = Coordinator(1.0, 0.0)
+    coordinator.reserve(1, [0.5])
+    assert coordinator.reserve(1, [0.75]).wait is False
+    assert coordinator.spent() == 0.5
 
 
 # The cluster and options
@@ -614,4 +614,3 @@ def test_errors_cross_from_a_worker(address: str, project: Path) -> None:
     outcomes, _ = carried_out(on_ray(address), jobs_of(options("tfidf", task="reviews_demo", lang="xx")))
     assert isinstance(outcomes[0].error, BenchError)
     assert outcomes[0].error.exit_code == 2
-    assert Request("a", options()).name == "a"

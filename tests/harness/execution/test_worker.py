@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 from harness.core.errors import BudgetReached, ModelUnavailable, RunError, RunIncomplete, UnknownName
 from harness.core.options import RunOptions
+from harness.core.shard import Shard
 from harness.execution import worker as worker_module
 from harness.execution.events import Event, Sender
 from harness.execution.executors.local import LocalExecutor
-from harness.execution.jobs import Request, group_of, need_of, requests_of, run_jobs
-from harness.execution.outcome import Outcome
+from harness.execution.jobs import Request, group_of, in_shards, need_of, requests_of, run_jobs
+from harness.execution.outcome import Outcome, is_seen
 from harness.execution.worker import Setup
 from harness.records.store import Store
 from harness.specs.catalog import Catalog
@@ -223,3 +225,17 @@ def test_the_last_update_of_a_phase_is_sent() -> None:
         (3, "warn", "hot", 0),
         (3, "update", "train", 2),
     ]
+
+
+def test_a_record_is_seen_where_it_is_whole(project: Path, store: Store) -> None:
+    (_, whole), *_ = carried_out(project, store, requests_of([options()]))[0]
+    assert whole.run_id is not None
+    assert is_seen(store, whole)
+    (store.root / whole.run_id / "metrics.json").write_text("{}")
+    assert not is_seen(store, whole)
+    known = Catalog(project)
+    (job,) = in_shards(run_jobs(requests_of([options(lang="de")]), known, {}), [Shard(1, 1)])
+    ((_, part),) = LocalExecutor(Setup(known, store)).carry_out([job], lambda event: None)
+    assert part.shard is not None
+    assert is_seen(store, part)
+    assert not is_seen(store, replace(part, shard=Shard(1, 2)))

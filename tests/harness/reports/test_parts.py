@@ -21,6 +21,8 @@ GOOD = [0, 1, 2, 0, 1, 2, 0, 1, 0, None] * 6
 BAD = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1] * 6
 TASKS = ("first", "second", "third")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +89,6 @@ def test_a_part_is_made_again_where_something_changed(store: Store, runs: list[s
     assert made == ["first"]
 
 
-@pytest.mark.slow
 def test_it_is_the_same_with_and_without_what_is_kept(store: Store, runs: list[str]) -> None:
     assert_as_without(store)
     record(store, "c", TRUTH, TRUTH, task="second")
@@ -98,7 +99,6 @@ def test_it_is_the_same_with_and_without_what_is_kept(store: Store, runs: list[s
     assert_as_without(store)  # the backend has several models now, and is named by them in other tasks, too
 
 
-@pytest.mark.slow
 def test_latencies_and_prices_count(store: Store, runs: list[str], made: list[str]) -> None:
     whole(board(store))
     made.clear()

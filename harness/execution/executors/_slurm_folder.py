@@ -47,7 +47,7 @@ class Submitted(BaseModel):
 
 class State(BaseModel):
     """`live`: tasks that are queued or run, as far as the command knows. `submitted`: jobs of all tasks so far, `tasks`: their
-    number. `deaths`: job -> how many tasks died with it."""
+    number. `deaths`: `Deaths.counts`."""
 
     submitted: list[int] = []
     live: list[Submitted] = []

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from harness.core.errors import MissingExtra, RunError, UserError
-from harness.execution.array_task import Task
+from harness.execution.executors._slurm_task import Task
 from harness.execution.jobs import Need
 from harness.specs.executors import SlurmSettings
 
@@ -79,10 +79,9 @@ def minutes_of(time_limit: str | None) -> int:
 
 
 class SubmititCluster:
-    """`name`: of the jobs. `logs`: submitit's folder. Raises `MissingExtra`, and `UserError` where there is no SLURM."""
+    """`name`: of the jobs. `logs`: submitit's folder. The caller has checked the settings (`check_cluster`)."""
 
     def __init__(self, settings: SlurmSettings, logs: Path, name: str) -> None:
-        check_cluster(settings)
         self._settings, self._logs, self._name = settings, logs, name
         self._minutes = minutes_of(settings.time)
         self._jobs: dict[str, Any] = {}
@@ -103,7 +102,7 @@ class SubmititCluster:
         except Exception as error:
             said = next((line for line in reversed(str(error).splitlines()) if "error" in line.lower()), str(error))
             hint = "Look at [slurm] in bench.toml: partition, time, gpus, cpus, memory_gib. Without GPUs: gpus = 0."
-            raise RunError(f"The cluster takes no job: {said.strip()}", hint) from error
+            raise RunError(f"The cluster refused the jobs: {said.strip()}", hint) from error
         self._jobs |= {job.job_id: job for job in jobs}
         return [job.job_id for job in jobs]
 
@@ -193,7 +192,8 @@ class SubmititCluster:
 
 
 def check_cluster(settings: SlurmSettings) -> None:
-    """Raises `MissingExtra` without submitit, and `UserError` for a cluster that is not there."""
+    """Raises `MissingExtra` without submitit, and `UserError` for a cluster that is not there and for a wrong time limit."""
+    minutes_of(settings.time)
     if find_spec("submitit") is None:
         raise MissingExtra("submitit", "slurm", "--executor slurm")
     missing = [name for name in ("sbatch", "srun", "sacct", "scancel") if shutil.which(name) is None]

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from slow_engine import Errand
 
 from harness.core.errors import RunError, UserError
-from harness.execution.array_folder import ArrayFolder, EventFile, State, Submitted
 from harness.execution.events import Event
+from harness.execution.executors._slurm_budget import FileBudget
+from harness.execution.executors._slurm_cluster import Resources, minutes_of, resources_of
+from harness.execution.executors._slurm_folder import ArrayFolder, EventFile, State, Submitted
 from harness.execution.executors.slurm import split
-from harness.execution.file_budget import FileBudget
 from harness.execution.jobs import Job, Need
 from harness.execution.outcome import Outcome
 from harness.execution.schedule import Schedule
-from harness.execution.submitit_cluster import Resources, minutes_of, resources_of
 from harness.specs.executors import SlurmSettings
 
 

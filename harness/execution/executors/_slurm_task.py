@@ -13,12 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from harness.core.distributed import forget_launcher
 from harness.core.errors import RunBusy
 from harness.core.locks import LEASE_SECONDS
-from harness.core.progress_events import progress_listener
-from harness.execution.array_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile
-from harness.execution.events import Event, Listener, Sender, log_lines
-from harness.execution.file_budget import FileBudget
+from harness.execution.events import BUSY, Event, Listener, Sender, forwarded
+from harness.execution.executors._slurm_budget import FileBudget
+from harness.execution.executors._slurm_folder import BEGIN, LATE, STOP, ArrayFolder, EventFile
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup, Worker, working
@@ -29,8 +29,6 @@ PATIENCE = 2.5 * LEASE_SECONDS
 """How long a task waits for the lock of a task that died on another node."""
 QUEUE_AGAIN = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None) or signal.SIGTERM
 """The signal by which submitit tells a task that its time is up."""
-OF_A_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""Variables of torchrun, which a cluster may set for a single process: here each training has one process."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +46,13 @@ class Task:
     def __call__(self) -> None:
         """Do the jobs that have no outcome. A signal ends the process once the journal is closed."""
         os.chdir(self.cwd)
-        for name in OF_A_LAUNCHER:
-            os.environ.pop(name, None)
+        forget_launcher()
         folder, events = ArrayFolder(self.folder), self._events()
         again = self.again or events.began()
         setup = self._with_own_budget()
         with _stopped_by_signal(events):
             events.write({"kind": BEGIN, "pid": os.getpid()})
-            current: list[Listener] = []
-
-            def tell(phase: str, done: int, total: int, note: str) -> None:
-                if current:
-                    current[-1].update(phase, done, total, note)
-
-            with (
-                working(setup) as worker,
-                log_lines(lambda: current[-1] if current else None),
-                progress_listener(tell),
-            ):
+            with working(setup) as worker, forwarded(lambda: worker.listener):
                 done = folder.ended_jobs()
                 for position, job in self.jobs:
                     if position in done:
@@ -73,8 +60,8 @@ class Task:
                     if folder.has_ended():
                         break
                     events.send(Event(position, "start"))
-                    current[:] = [Sender(position, events.send, EVERY)]
-                    outcome = _done(worker, job, current[0], patience=PATIENCE if again else 0.0)
+                    listener = Sender(position, events.send, EVERY)
+                    outcome = _done(worker, job, listener, patience=PATIENCE if again else 0.0)
                     folder.write_outcome(position, replace(outcome, entry=None))
 
     def checkpoint(self) -> Any:
@@ -101,7 +88,7 @@ def _done(worker: Worker, job: Job, listener: Listener, patience: float) -> Outc
         outcome = worker.do(job, listener)
         if not isinstance(outcome.error, RunBusy) or time.monotonic() > until:
             return outcome
-        listener.update("prepare", 0, 0, "waits for the lock of a worker that has ended")
+        listener.update(*BUSY)
         time.sleep(5)
 
 
