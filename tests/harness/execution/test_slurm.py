@@ -14,7 +14,7 @@ from typing import Any
 import fake_slurm
 import pytest
 from processes_of import ended, killed, tasks, until
-from slow_engine import ROWS, Errand, noted
+from slow_engine import ROWS, Errand, Purchase, noted, processes
 
 from harness.core.errors import RunBusy, RunError, UserError
 from harness.core.places import folder_of
@@ -25,6 +25,7 @@ from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup
 from harness.records.store import Store
 from harness.specs.catalog import Catalog
+from harness.specs.costs import MemoryBudget
 from harness.specs.executors import SlurmSettings
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any)
     assert len(tasks(slow_project)) == 2
     out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 2, "--json"))
     assert "attached to what" in err
-    assert "submitted:" not in err
+    assert " of 4 as job" not in err  # nothing was submitted
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
 
@@ -109,7 +110,7 @@ def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: 
     until(lambda: not tasks(slow_project))
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
     assert "attached to what" in err
-    assert "submitted:" not in err
+    assert " of 4 as job" not in err  # nothing was submitted
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
     answered_once(slow_project)
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
@@ -119,7 +120,7 @@ def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_all_tasks_and_keeps_their_rows(slow_project: Path, started: Any, number: signal.Signals) -> None:
     running = started(*RUN, "--executor", "slurm", "--workers", 2)
-    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    until(lambda: sum(rows >= 6 for rows in processes(slow_project / "notes.txt").values()) == 2)
     running.send_signal(number)
     _, err = ended(running, 128 + number)
     assert tasks(slow_project) == []
@@ -166,6 +167,16 @@ def test_two_workers_never_exceed_the_budget(slow_project: Path, started: Any) -
             spent += (entry.get("prompt_tokens", 0) * 1000 + entry.get("new_tokens", 0) * 2000) / 1e6
     assert 0.1 < spent <= 0.2
     assert out
+
+
+def test_the_arrays_of_a_command_share_its_budget(here: Path) -> None:
+    """Of a recipe with a search between its runs."""
+    setup = Setup(Catalog(here), Store(here / "results" / "runs"), budget=MemoryBudget(0.6))
+    executor = SlurmExecutor(setup, SlurmSettings(cluster="local"), None)
+    bought = [[outcome.rows for _, outcome in executor.carry_out([Purchase(name, "")], lambda event: None)] for name in "ab"]
+    assert bought == [[1], [0]]
+    assert setup.budget is not None
+    assert setup.budget.spent == pytest.approx(0.4)
 
 
 def carried_out(
