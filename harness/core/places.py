@@ -3,7 +3,7 @@
     <cache>/shared/<digest of the URL>/url.txt     the URL
     <cache>/shared/<digest of the URL>/files/      the copy
     <cache>/shared/<digest of the URL>/known.jsonl the versions of its files that were fetched or uploaded
-    <cache>/shared/<digest of the URL>/slurm/      job arrays (harness.execution.executors._slurm_folder), which are never uploaded
+    <cache>/shared/<digest of the URL>/slurm/      job arrays of the SLURM executor, which are never uploaded
 
 Everything works on the copy, as on any folder; `harness.storage` and `harness.records.shared` exchange its files with the URL.
 """

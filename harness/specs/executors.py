@@ -13,9 +13,9 @@ from harness.specs.yamlspec import Spec
 class NeedSpec(Spec):
     """What each run of a backend needs, in place of what its engine says."""
 
-    gpus: float | None = Field(default=None, ge=0, description="GPUs; a fraction shares one: 0.25")
-    cpus: float | None = Field(default=None, gt=0, description="CPU cores")
-    memory_gib: float | None = Field(default=None, gt=0, description="memory in GiB")
+    gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="GPUs; a fraction shares one: 0.25")
+    cpus: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="CPU cores")
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="memory in GiB")
 
 
 Needs = Mapping[str, NeedSpec]
@@ -43,7 +43,9 @@ class SlurmSettings(Spec):
     )
     gpus: int | None = Field(default=None, ge=0, description="GPUs of a worker; default: what its runs need")
     cpus: int | None = Field(default=None, ge=1, description="CPU cores of a worker; default: what its runs need")
-    memory_gib: float | None = Field(default=None, gt=0, description="memory of a worker in GiB; default: what its runs need")
+    memory_gib: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="memory of a worker in GiB; default: what its runs need"
+    )
     setup: list[str] = Field(
         default=[], description="shell commands before a worker starts: module load ..., source .venv/bin/activate"
     )

@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, UserError
@@ -231,9 +232,14 @@ def open_study(search: Search, folder: Path, catalog: Catalog, *, is_shared: boo
 
 
 def joined_study(search: Search, folder: Path, catalog: Catalog) -> Study:
-    """For a worker: the study that a command has opened with `open_study`."""
+    """For a worker: the study that a command has opened with `open_study`. Raises `RunError` where it is not there."""
     import optuna
 
+    if not (folder / JOURNAL).exists():
+        raise RunError(
+            f"{gethostname()} does not see the study {folder.name}: it is in {folder} on the machine of the command.",
+            "All workers of a search need the same folder of results, on a shared disk; with a URL the same BENCH_CACHE.",
+        )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = optuna.load_study(study_name=folder.name, storage=_journal(folder / JOURNAL), pruner=_median())
     return Study(folder, search, catalog, found, is_shared=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.core import library_logging
-from harness.core.errors import MissingExtra, UserError
+from harness.core.errors import BenchError, MissingExtra, RunError, UserError
 from harness.execution.jobs import Need
 
 Resources = Mapping[str, float]
@@ -29,7 +30,7 @@ def the_ray() -> Any:
 
 def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     """Connect this process, until it ends, to the cluster; without an address start one on this machine. A process that is
-    connected stays so. Raises `UserError` if there is no cluster."""
+    connected stays so. Raises `UserError` if there is no cluster, and `RunError` if none can be started."""
     ray = the_ray()
     if ray.is_initialized():
         return
@@ -38,7 +39,10 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
         _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20} if address is None else {}
+    if not library_logging.loud():
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of the token of a cluster that it starts
     handler = signal.getsignal(signal.SIGTERM)
+    is_terminated = False
     try:
         ray.init(
             address or "local",
@@ -48,6 +52,9 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
             **own,
         )
     except (Exception, SystemExit) as error:  # of a cluster that does not answer Ray ends the process
+        is_terminated = isinstance(error, SystemExit) and error.code == signal.SIGTERM  # Ray's handler raises it
+        if is_terminated:
+            return
         if "InvalidAuthToken" in str(error):
             raise UserError(
                 f"The Ray cluster at {address} wants a token, and refuses ours.",
@@ -57,6 +64,8 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's would end this process without stopping the workers
+        if is_terminated:
+            signal.raise_signal(signal.SIGTERM)
     _keep_stdout_clean()
 
 
@@ -76,9 +85,9 @@ def _check_reachable(address: str) -> None:
         raise _no_cluster(address, first_line(error)) from error
 
 
-def _no_cluster(address: str | None, why: str) -> UserError:
+def _no_cluster(address: str | None, why: str) -> BenchError:
     if address is None:
-        return UserError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
+        return RunError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
     return UserError(
         f"There is no Ray cluster at {address}: {why}",
         "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",

@@ -57,6 +57,11 @@ class FileBudget:
         with self._open() as ledger:
             ledger.lost += ledger.reserved.pop(owner, 0.0)
 
+    def total(self) -> float:
+        """What all workers have spent by now, or reserved."""
+        with self._open() as ledger:
+            return ledger.limit - ledger.left
+
     @property
     def spent(self) -> float:
         """By all workers, as of this one's last request; what dead ones had reserved counts."""

@@ -59,13 +59,16 @@ class SlurmExecutor:
             except (KeyboardInterrupt, GeneratorExit):  # the command ends
                 array.cancel()
                 raise
-            array.end()
+            array.wait()
+            if self.setup.budget is not None and isinstance(array.setup.budget, FileBudget):
+                self.setup.budget.settle(0.0, array.setup.budget.total())  # for the next array of a recipe
+            array.tidy()
 
     def _shared_setup(self, folder: ArrayFolder) -> Setup:
         """With a budget for all tasks."""
         if self.setup.budget is None:
             return self.setup
-        budget = FileBudget(folder.budget, self.setup.budget.limit)
+        budget = FileBudget(folder.budget, self.setup.budget.left)
         budget.begin()
         return replace(self.setup, budget=budget)
 
@@ -178,14 +181,13 @@ class _Array:
         for live in self.live.values():
             live.read(self.on_event)
         self.cluster.cancel({live.submitted.job_id: live.pid for live in self.live.values()}, GRACE_SECONDS)
-        self._tidy()
+        self.tidy()
 
-    def end(self) -> None:
+    def wait(self) -> None:
         """All jobs have their outcomes; the tasks that had them are about to end."""
         self.cluster.wait([live.submitted.job_id for live in self.live.values()], GRACE_SECONDS)
-        self._tidy()
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """The same command begins anew. What failed tasks printed stays."""
         keep = (self.folder.lock.name, *([self.folder.logs.name] if self.has_failures else []))
         for path in self.folder.root.iterdir():

@@ -163,5 +163,16 @@ class Errand:
         return Outcome("new", trained_key=f"key-{self.name}")
 
 
+@dataclass(frozen=True)
+class Purchase(Errand):
+    """Pays 0.4 dollars if it may; its outcome says how often it did."""
+
+    def carried_out_by(self, worker: Worker) -> Outcome:
+        assert worker.setup.budget is not None
+        count = worker.setup.budget.reserve([0.4])
+        worker.setup.budget.settle(0.4 * count, 0.4 * count)
+        return Outcome("new", rows=count)
+
+
 def command(*words: object) -> list[str]:
     return [sys.executable, "-c", "from harness.cli import main; main()", *map(str, words)]

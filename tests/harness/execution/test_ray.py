@@ -24,7 +24,7 @@ from harness.core.distributed import LAUNCHER_VARIABLES
 from harness.core.errors import BenchError, RunError, UserError
 from harness.core.options import ExecutionOptions, RunOptions
 from harness.execution.events import Event
-from harness.execution.executors import executor_of
+from harness.execution.executors import _ray_cluster, executor_of
 from harness.execution.executors import ray as executor_module
 from harness.execution.executors._ray_cluster import Nodes, connect, in_words
 from harness.execution.executors._ray_worker import Coordinator, sent_variables
@@ -569,6 +569,30 @@ def test_an_address_without_a_cluster_is_a_mistake() -> None:
 def test_a_client_is_told_to_go_to_the_cluster() -> None:
     with pytest.raises(UserError, match="no part of the cluster"):
         connect("ray://127.0.0.1:10001", {})
+
+
+def test_sigterm_while_ray_starts_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not a mistake of the user."""
+
+    class Starting:
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, *arguments: Any, **options: Any) -> None:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
+            signal.raise_signal(signal.SIGTERM)
+
+    def ours(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ours)
+    monkeypatch.setattr(_ray_cluster, "the_ray", Starting)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            connect(None, {})
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_no_tracker_follows_runs_elsewhere(tmp_path: Path) -> None:

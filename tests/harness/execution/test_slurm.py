@@ -14,7 +14,7 @@ from typing import Any
 import fake_slurm
 import pytest
 from processes_of import ended, killed, tasks, until
-from slow_engine import ROWS, Errand, noted
+from slow_engine import ROWS, Errand, Purchase, noted
 
 from harness.core.errors import RunBusy, RunError, UserError
 from harness.core.places import folder_of
@@ -25,6 +25,7 @@ from harness.execution.outcome import Outcome
 from harness.execution.worker import Setup
 from harness.records.store import Store
 from harness.specs.catalog import Catalog
+from harness.specs.costs import MemoryBudget
 from harness.specs.executors import SlurmSettings
 
 pytestmark = pytest.mark.slow
@@ -179,6 +180,16 @@ def test_two_workers_never_exceed_the_budget(slow_project: Path, started: Any) -
             spent += (entry.get("prompt_tokens", 0) * 1000 + entry.get("new_tokens", 0) * 2000) / 1e6
     assert 0.1 < spent <= 0.2
     assert out
+
+
+def test_the_arrays_of_a_command_share_its_budget(here: Path) -> None:
+    """Of a recipe with a search between its runs."""
+    setup = Setup(Catalog(here), Store(here / "results" / "runs"), budget=MemoryBudget(0.6))
+    executor = SlurmExecutor(setup, SlurmSettings(cluster="local"), None)
+    bought = [[outcome.rows for _, outcome in executor.carry_out([Purchase(name, "")], lambda event: None)] for name in "ab"]
+    assert bought == [[1], [0]]
+    assert setup.budget is not None
+    assert setup.budget.spent == pytest.approx(0.4)
 
 
 def carried_out(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import toy
+from pydantic import ValidationError
 
 from harness.core.errors import SpecError, UnknownName, UserError
 from harness.core.options import RunOptions
@@ -310,3 +311,10 @@ def test_the_yaml_of_the_docs_loads(tmp_path: Path) -> None:
     (tmp_path / "figures.yaml").write_text(reported, encoding="utf-8")
     assert load_reported(tmp_path / "figures.yaml").figures
     assert [name for name in NAMES if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("field", ["gpus", "cpus", "memory_gib"])
+def test_needs_are_finite(field: str) -> None:
+    """TOML knows inf."""
+    with pytest.raises(ValidationError):
+        NeedSpec.model_validate({field: float("inf")})

@@ -524,6 +524,12 @@ def joined(project: Path, search: Search) -> Study:
 
 
 @pytest.mark.slow
+def test_a_worker_that_does_not_see_the_study_says_so(project: Path) -> None:
+    with pytest.raises(RunError, match="does not see the study study"):
+        joined(project, searched(project))
+
+
+@pytest.mark.slow
 def test_a_worker_spares_the_models_that_others_train(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one worker trains, another ends a trial and deletes the models of worse ones."""
     search = searched(project)
