@@ -84,3 +84,13 @@ def test_a_run_in_shards_is_told_to_be_unfinished(bench: Any) -> None:
     said = bench("show", run)
     assert said.code == 2
     assert "bench results merge" in said.err
+    listed = bench("list", "runs")
+    assert (listed.code, listed.out) == (0, "")
+    assert run in listed.err
+    assert "1/2" in listed.err
+
+
+def test_an_option_of_another_executor_is_told_to_have_no_effect(bench: Any) -> None:
+    said = bench("run", *QUICK, "--workers", 2, "--address", "auto")
+    assert said.code == 0
+    assert all(f"note: {option} has no effect" in said.err for option in ("--workers", "--address"))

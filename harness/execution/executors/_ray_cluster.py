@@ -15,6 +15,8 @@ from harness.core import library_logging
 from harness.core.errors import MissingExtra, UserError
 from harness.execution.jobs import Need
 
+TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node."
+
 Resources = Mapping[str, float]
 """As Ray names them: CPU, GPU, memory (bytes)."""
 
@@ -51,7 +53,7 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
         if "InvalidAuthToken" in str(error):
             raise UserError(
                 f"The Ray cluster at {address} wants a token, and refuses ours.",
-                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node.",
+                f"S{TOKEN[1:]}",
             ) from error
         raise _no_cluster(address, first_line(error)) from error
     finally:
@@ -79,10 +81,10 @@ def _check_reachable(address: str) -> None:
 def _no_cluster(address: str | None, why: str) -> UserError:
     if address is None:
         return UserError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
-    return UserError(
-        f"There is no Ray cluster at {address}: {why}",
-        "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",
-    )
+    hint = "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine."
+    if "Failed to connect" in why and "RAY_AUTH_MODE" not in os.environ:  # also what Ray says of a refused token
+        hint += f" If the cluster asks for a token: {TOKEN}"
+    return UserError(f"There is no Ray cluster at {address}: {why}", hint)
 
 
 def first_line(error: BaseException) -> str:

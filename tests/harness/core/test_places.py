@@ -24,6 +24,12 @@ def test_a_path_is_a_path(place: str) -> None:
     assert place_of(Path(place)) == str(Path(place))
 
 
+@pytest.mark.parametrize("place", ["s3:/bucket/results", "file:/mnt/nfs", "s3://", "s3:///"])
+def test_a_part_of_a_url_is_no_folder(place: str) -> None:
+    with pytest.raises(UserError):
+        folder_of(place)
+
+
 def test_file_urls_are_folders_of_this_machine() -> None:
     assert folder_of("file:///mnt/nfs/my%20results") == Path("/mnt/nfs/my results")
 
