@@ -101,7 +101,7 @@ def with_urls(text: str) -> str:
 
 
 def _read(value: Any) -> Any:
-    return folder_of(value) if isinstance(value, str) and is_url(value) else value
+    return folder_of(value) if isinstance(value, str) else value
 
 
 class _FolderOrUrl:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -39,6 +40,7 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     if address is not None:
         _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_is_worth_saying)
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20} if address is None else {}
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -60,6 +62,11 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's would end this process without stopping the workers
     _keep_stdout_clean()
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """Not that a token protects the cluster, and how to do without it."""
+    return library_logging.loud() or "authentication is enabled" not in record.getMessage()
 
 
 def _check_reachable(address: str) -> None:

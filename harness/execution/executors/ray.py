@@ -60,6 +60,15 @@ class RayExecutor:
         crew = _Crew(self, jobs, told)
         try:
             yield from crew.outcomes()
+        except the_ray().exceptions.RayTaskError:  # a fault of ours
+            raise
+        except (
+            the_ray().exceptions.RayError
+        ) as error:  # those of workers are no surprise; this is another process of the cluster
+            raise RunError(
+                f"The Ray cluster is lost: {first_line(error)}",
+                "Finished rows are kept. When the cluster is up again, repeat the command to go on.",
+            ) from error
         finally:
             crew.end()
 
