@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 HUB_SECONDS = 5.0
 AT_HAND, ONCE = "nothing: the model is on this machine", "from the hub, once"
 
+BEYOND = {"ray": "ray", "slurm": "submitit", "s3": "s3fs"}
+"""Extra -> its library, of what goes beyond one machine."""
+
 
 def doctor_command(as_json: Json = False) -> None:
     """Show what this machine can run, and what to install for the rest.
 
-    --json prints an object with machine (python, processor, bf16, gpu, libraries, cache, hub), backends (backend, engine, runs,
-    needs, extra) and tasks (task, runs, needs, extra).
+    --json prints an object with machine (python, processor, bf16, gpu, libraries, executors, storage, cache, hub), backends
+    (backend, engine, runs, needs, extra) and tasks (task, runs, needs, extra).
     """
     from harness.core.cache_folder import cache_dir
     from harness.core.errors import install_command
@@ -48,7 +51,7 @@ def doctor_command(as_json: Json = False) -> None:
         columns = ["runs here" if name == "runs" else name for name in names]
         cells = [[{True: "yes", False: "no"}.get(row[name], str(row[name])) for name in names] for row in rows]
         print_table(columns, cells, text=["needs"], optional=["engine"])
-    extras = sorted({row["extra"] for row in (*backends, *tasks)} - {None})
+    extras = sorted({row["extra"] for row in (*backends, *tasks)} - {None} | set(filter(_missing, BEYOND)))
     if extras:
         typer.echo("\nTo install an extra:")
     for extra in extras:
@@ -98,8 +101,30 @@ def _machine() -> dict[str, str]:
         "bf16": _bf16(),
         "gpu": described.gpu or f"none that torch can use{trouble}",
         "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if name != "python"),
+        "executors": _executors(),
+        "storage": _storage(),
         "cache": str(cache_dir()),
     }
+
+
+def _executors() -> str:
+    """Who can carry out runs from this machine."""
+    import shutil
+
+    ray, slurm = _missing("ray"), _missing("slurm")
+    if not slurm and shutil.which("sbatch") is None:
+        slurm = 'no sbatch here: only cluster = "local"'
+    return ", ".join(["local", f"ray ({ray})" if ray else "ray", f"slurm ({slurm})" if slurm else "slurm"])
+
+
+def _storage() -> str:
+    """Which URLs --results can name."""
+    s3 = _missing("s3")
+    return ", ".join(["folders", f"s3:// ({s3})" if s3 else "s3://", "others: docs/records.md"])
+
+
+def _missing(extra: str) -> str:
+    return "" if importlib.util.find_spec(BEYOND[extra]) else f"needs the extra {extra}"
 
 
 def _bf16() -> str:

@@ -125,9 +125,9 @@ def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budg
     from harness.execution.executors import executor_of
     from harness.execution.worker import Setup
 
-    if execution.executor == "local" and (execution.workers or execution.address):
-        option = "--workers" if execution.workers else "--address"
-        verbosity.note(f"note: {option} has no effect with --executor local.")
+    for name, of in (("workers", ("ray", "slurm")), ("address", ("ray",))):
+        if getattr(execution, name) and execution.executor not in of:
+            verbosity.note(f"note: --{name} has no effect with --executor {execution.executor}.")
     return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
 
 

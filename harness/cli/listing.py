@@ -61,12 +61,25 @@ def list_command(
         print_table(columns, [[_cell(row[name]) for name in columns] for row in table], text=TEXT, optional=OPTIONAL[what])
     elif not faults:
         typer.echo(plain(f"No {what} in {results / 'runs'} yet." if what is What.RUNS else f"No {what}."), err=True)
+    if what is What.RUNS and not as_json:
+        _note_shards(results)
     if what is What.BACKENDS and not as_json:
         _note_shut_down()
     for fault in faults:
         report(fault)
     if faults:
         raise typer.Exit(faults[0].exit_code)
+
+
+def _note_shards(results: Path) -> None:
+    """Runs that have no record yet, since they are predicted in shards."""
+    from harness.records.shards import shards_by_run
+    from harness.records.store import Store
+
+    for run_id, folders in shards_by_run(Store(results / "runs")).items():
+        finished = ", ".join(str(one.shard) for one in folders if one.finished) or "none"
+        note = f"note: {run_id} has no record yet, but shards (finished: {finished}): see `bench results merge`."
+        typer.echo(plain(note), err=True)
 
 
 def _note_shut_down() -> None:

@@ -27,6 +27,8 @@ from harness.core.json_files import write_atomically
 
 SHARED, URL_FILE, FILES, KNOWN = "shared", "url.txt", "files", "known.jsonl"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
+_SLIP = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
+"""A URL with one slash too few; `C:/` is a drive."""
 
 
 def is_url(place: str) -> bool:
@@ -36,10 +38,14 @@ def is_url(place: str) -> bool:
 def folder_of(place: str | Path) -> Path:
     """The folder of this machine: that of a path or of `file://`, else the copy of what is at the URL.
 
-    Raises `UserError` for a URL with a password, which messages and files would show.
+    Raises `UserError` for a URL with a password, which messages and files would show, and for one that is not whole.
     """
     text = str(place)
-    if isinstance(place, Path) or not is_url(text):
+    if isinstance(place, Path):
+        return place
+    if _SLIP.match(text) or (is_url(text) and not text.partition("://")[2].strip("/")):
+        raise UserError(f"{text} is no whole URL.", "For example s3://my-bucket/results, or file:///mnt/nfs/results.")
+    if not is_url(text):
         return Path(text)
     parts = urlsplit(text)
     if parts.scheme in ("file", "local"):
@@ -103,7 +109,7 @@ def with_urls(text: str) -> str:
 
 
 def _read(value: Any) -> Any:
-    return folder_of(value) if isinstance(value, str) and is_url(value) else value
+    return folder_of(value) if isinstance(value, str) else value
 
 
 class _FolderOrUrl:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.core.errors import RunError, UserError
+from harness.core.errors import RunError, UserError, install_command
 
 T = TypeVar("T")
 
@@ -187,6 +187,8 @@ def _opened(url: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0].rpartition("::")[2]
     library = LIBRARIES.get(protocol)
     pip = f"pip install {f'fsspec {library}' if library else 'fsspec and the library of this protocol'}"
+    if library == "s3fs":
+        pip = install_command("s3")
     try:
         from fsspec.config import conf
         from fsspec.core import url_to_fs

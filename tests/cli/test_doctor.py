@@ -34,7 +34,17 @@ def test_json(bench: Any, cache: Path) -> None:
     said = bench("doctor", "--json")
     assert said.code == 0
     assert set(said.json) == {"machine", "backends", "tasks"}
-    assert set(said.json["machine"]) == {"python", "processor", "bf16", "gpu", "libraries", "cache", "hub"}
+    assert set(said.json["machine"]) == {
+        "python",
+        "processor",
+        "bf16",
+        "gpu",
+        "libraries",
+        "executors",
+        "storage",
+        "cache",
+        "hub",
+    }
     assert said.json["machine"]["cache"] == str(cache)
     backends = rows(said, "backend")
     ready = {"runs": True, "needs": "nothing", "extra": None}
@@ -77,6 +87,22 @@ def test_missing_libraries_come_with_the_command_that_installs_them(bench: Any, 
     for extra in ("train", "llm", "data"):
         assert table.count(f"pip install 'bench-harness[{extra}]'") == 1
         assert f"-e '.[{extra}]'" in table
+
+
+def test_it_says_which_executors_and_urls_can_be_used(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    for missing in (["ray", "s3fs"], ["submitit"]):
+        with monkeypatch.context() as patched:
+            without(patched, *missing)
+            machine_ = bench("doctor", "--json").json["machine"]
+            table = bench("doctor").out
+        assert ("extra ray" in machine_["executors"], "extra s3" in machine_["storage"]) == (missing[0] == "ray",) * 2
+        for extra, library in doctor.BEYOND.items():
+            assert (f"pip install 'bench-harness[{extra}]'" in table) is (library in missing)
+        assert ("extra slurm" in machine_["executors"]) is (missing == ["submitit"])
+        assert ("sbatch" in machine_["executors"]) is (missing != ["submitit"])
 
 
 def test_a_machine_without_torch(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

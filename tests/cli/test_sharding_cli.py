@@ -86,6 +86,10 @@ def test_a_run_in_shards_is_told_to_be_unfinished(bench: Any) -> None:
     said = bench("show", run)
     assert said.code == 2
     assert "bench results merge" in said.err
+    listed = bench("list", "runs")
+    assert (listed.code, listed.out) == (0, "")
+    assert run in listed.err
+    assert "1/2" in listed.err
 
 
 @pytest.mark.slow
@@ -99,3 +103,9 @@ def test_a_merge_that_fails_is_told(bench: Any, project: Path, monkeypatch: pyte
     said = bench("run", *QUICK, "--seed", "0,1", "--shards", 2)
     assert said.code == 1
     assert said.err.count("These shards do not fit.") == 1
+
+
+def test_an_option_of_another_executor_is_told_to_have_no_effect(bench: Any) -> None:
+    said = bench("run", *QUICK, "--workers", 2, "--address", "auto")
+    assert said.code == 0
+    assert all(f"note: {option} has no effect" in said.err for option in ("--workers", "--address"))

@@ -16,6 +16,8 @@ from harness.core import library_logging
 from harness.core.errors import BenchError, MissingExtra, RunError, UserError
 from harness.execution.jobs import Need
 
+TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node."
+
 Resources = Mapping[str, float]
 """As Ray names them: CPU, GPU, memory (bytes)."""
 
@@ -38,6 +40,7 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     if address is not None:
         _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_is_worth_saying)
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20} if address is None else {}
     if not library_logging.loud():
         logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of the token of a cluster that it starts
@@ -58,7 +61,7 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
         if "InvalidAuthToken" in str(error):
             raise UserError(
                 f"The Ray cluster at {address} wants a token, and refuses ours.",
-                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node.",
+                f"S{TOKEN[1:]}",
             ) from error
         raise _no_cluster(address, first_line(error)) from error
     finally:
@@ -67,6 +70,11 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
         if is_terminated:
             signal.raise_signal(signal.SIGTERM)
     _keep_stdout_clean()
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """Not that a token protects the cluster, and how to do without it."""
+    return library_logging.loud() or "authentication is enabled" not in record.getMessage()
 
 
 def _check_reachable(address: str) -> None:
@@ -88,10 +96,10 @@ def _check_reachable(address: str) -> None:
 def _no_cluster(address: str | None, why: str) -> BenchError:
     if address is None:
         return RunError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
-    return UserError(
-        f"There is no Ray cluster at {address}: {why}",
-        "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",
-    )
+    hint = "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine."
+    if "Failed to connect" in why and "RAY_AUTH_MODE" not in os.environ:  # also what Ray says of a refused token
+        hint += f" If the cluster asks for a token: {TOKEN}"
+    return UserError(f"There is no Ray cluster at {address}: {why}", hint)
 
 
 def first_line(error: BaseException) -> str:

@@ -57,6 +57,13 @@ class RayExecutor:
         pool = _WorkerPool(self, jobs, on_event)
         try:
             yield from pool.outcomes()
+        except the_ray().exceptions.RayTaskError:  # a fault of ours
+            raise
+        except the_ray().exceptions.RayError as error:  # not of a worker, whose death is expected
+            raise RunError(
+                f"The Ray cluster is lost: {first_line(error)}",
+                "Finished rows are kept. When the cluster is up again, repeat the command to go on.",
+            ) from error
         finally:
             pool.end()
 

@@ -24,6 +24,13 @@ def test_a_path_is_a_path(place: str) -> None:
     assert place_of(Path(place)) == str(Path(place))
 
 
+@pytest.mark.parametrize("place", ["s3:/bucket/results", "file:/mnt/nfs", "s3://", "s3:///"])
+def test_a_part_of_a_url_is_no_folder(place: str) -> None:
+    for read in (folder_of, lambda place: ExecutionOptions.model_validate({"results": place})):
+        with pytest.raises(UserError):
+            read(place)
+
+
 def test_file_urls_are_folders_of_this_machine() -> None:
     assert folder_of("file:///mnt/nfs/my%20results") == Path("/mnt/nfs/my results")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.errors import RunBusy
+from harness.execution.events import Event
+from harness.execution.executors._ray_worker import Coordinator
 from harness.execution.jobs import Need
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Worker
@@ -76,3 +78,10 @@ class Lost(Errand):
 
     def _act(self, worker: Worker) -> Outcome:
         return Outcome("new", "reviews_demo.en.majority.s0.0123456789")
+
+
+class MortalCoordinator(Coordinator):
+    """Dies as its node does."""
+
+    def events(self) -> list[Event]:
+        os._exit(1)

@@ -26,7 +26,7 @@ from harness.core.options import ExecutionOptions, RunOptions
 from harness.execution.events import Event
 from harness.execution.executors import _ray_cluster, executor_of
 from harness.execution.executors import ray as executor_module
-from harness.execution.executors._ray_cluster import Nodes, connect, in_words
+from harness.execution.executors._ray_cluster import Nodes, _no_cluster, connect, in_words
 from harness.execution.executors._ray_worker import Coordinator, sent_variables
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.ray import RayExecutor
@@ -566,6 +566,13 @@ def test_an_address_without_a_cluster_is_a_mistake() -> None:
     assert time.monotonic() - began < 15
 
 
+def test_a_refused_token_is_named_as_a_possible_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says no more than that it can't connect."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert "RAY_AUTH_TOKEN" in _no_cluster("head:6379", "Failed to connect to Ray cluster at head:6379.").hint
+    assert "RAY_AUTH_TOKEN" not in _no_cluster("head:6379", "[Errno 111] Connection refused.").hint
+
+
 def test_a_client_is_told_to_go_to_the_cluster() -> None:
     with pytest.raises(UserError, match="no part of the cluster"):
         connect("ray://127.0.0.1:10001", {})
@@ -632,6 +639,12 @@ def test_room_is_that_of_nodes_and_not_of_their_sum(monkeypatch: pytest.MonkeyPa
     assert not nodes.have_room({"CPU": 2.0}, [{"CPU": 2.0}, {"CPU": 2.0}])
     assert nodes.largest() == "3 CPUs"
     assert in_words({"GPU": 1, "CPU": 0.5, "memory": 2**30}) == "1 GPU, 0.5 CPUs, 1.0 GiB of memory"
+
+
+def test_a_lost_cluster_is_named(address: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "Coordinator", ray_jobs.MortalCoordinator)
+    with pytest.raises(RunError, match="Ray cluster is lost"):
+        carried_out(on_ray(address), [ray_jobs.Errand("a", str(project / "book"))])
 
 
 def test_errors_cross_from_a_worker(address: str, project: Path) -> None:
