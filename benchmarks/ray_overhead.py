@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from _results import markdown, setup_here, spread
+from _results import described, markdown, setup_here, spread
 
 from harness.core.cache_folder import cache_dir
 
@@ -182,7 +182,8 @@ def measured(asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 limit = min(ROWS, round(200 * asked.seconds / max(slow - fast, 0.1)))
             for repeat in range(asked.repeats):
                 for executor in EXECUTORS if repeat % 2 == 0 else EXECUTORS[::-1]:
-                    line = {"work": work, "executor": executor, "repeat": repeat, **call(executor, work, asked.runs, limit)}
+                    line = {"work": work, "executor": executor, "repeat": repeat, "load_average": round(os.getloadavg()[0], 2)}
+                    line |= call(executor, work, asked.runs, limit)
                     print(json.dumps(line), flush=True)
                     found.append(line)
     return found
@@ -201,6 +202,14 @@ def table(found: list[dict[str, Any]]) -> str:
         rows.append([work, *begins, *first, *(spread(later[executor]) for executor in EXECUTORS), spread(more, "+.2f")])
     head = ["work", "until the first run, s: local", "ray", "first run: local", "ray", "later run: local", "ray", "overhead, %"]
     return markdown(head, rows, 1)
+
+
+def preface(content: dict[str, Any]) -> str:
+    loads = [line["load_average"] for line in content["measured"]]
+    repeats = 1 + max(line["repeat"] for line in content["measured"])
+    often = "once" if repeats == 1 else f"{repeats} times"
+    load = f"load average of the machine before: {min(loads):.1f} to {max(loads):.1f}"
+    return f"{described(content)}\nMeasured {often}; {load}."
 
 
 def main() -> None:
