@@ -212,7 +212,7 @@ def preface(content: dict[str, Any]) -> str:
     return f"{described(content)}\nMeasured {often}; {load}."
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", default="server,minilm")
     parser.add_argument("--runs", type=int, default=2, choices=range(2, len(LANGS) + 1))
@@ -222,7 +222,11 @@ def main() -> None:
     parser.add_argument("--one", choices=EXECUTORS, help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = _parser().parse_args()
     if asked.one is not None:
         print(json.dumps(one(asked.one, asked.work, asked.runs, asked.address, asked.limit)))
         return
