@@ -125,6 +125,7 @@ STEPS = (
         (MARC, "app_reviews", "sst5"),
         default=False,
     ),
+    Step("ray_overhead", "ray_overhead.json", "ray_overhead.py", 15, resumes=False, default=False),
     Step("scale", "scale.json", "scale.py --sib {sib200}", 30, ("sib200",), default=False),
 )
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from _results import markdown, setup_here, spread
+from _results import described, markdown, setup_here, spread
 
 from harness.core.cache_folder import cache_dir
 
@@ -182,7 +182,8 @@ def measured(asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 limit = min(ROWS, round(200 * asked.seconds / max(slow - fast, 0.1)))
             for repeat in range(asked.repeats):
                 for executor in EXECUTORS if repeat % 2 == 0 else EXECUTORS[::-1]:
-                    line = {"work": work, "executor": executor, "repeat": repeat, **call(executor, work, asked.runs, limit)}
+                    line = {"work": work, "executor": executor, "repeat": repeat, "load_average": round(os.getloadavg()[0], 2)}
+                    line |= call(executor, work, asked.runs, limit)
                     print(json.dumps(line), flush=True)
                     found.append(line)
     return found
@@ -203,7 +204,15 @@ def table(found: list[dict[str, Any]]) -> str:
     return markdown(head, rows, 1)
 
 
-def main() -> None:
+def preface(content: dict[str, Any]) -> str:
+    loads = [line["load_average"] for line in content["measured"]]
+    repeats = 1 + max(line["repeat"] for line in content["measured"])
+    often = "once" if repeats == 1 else f"{repeats} times"
+    load = f"load average of the machine before: {min(loads):.1f} to {max(loads):.1f}"
+    return f"{described(content)}\nMeasured {often}; {load}."
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", default="server,minilm")
     parser.add_argument("--runs", type=int, default=2, choices=range(2, len(LANGS) + 1))
@@ -213,7 +222,11 @@ def main() -> None:
     parser.add_argument("--one", choices=EXECUTORS, help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = _parser().parse_args()
     if asked.one is not None:
         print(json.dumps(one(asked.one, asked.work, asked.runs, asked.address, asked.limit)))
         return

@@ -103,6 +103,18 @@ def _scale(function: str) -> Callable[[Any], str]:
     return made
 
 
+def _ray_overhead(content: Any) -> str:
+    from ray_overhead import table
+
+    return table(content["measured"])
+
+
+def _ray_overhead_setup(content: Any) -> str:
+    from ray_overhead import preface
+
+    return preface(content)
+
+
 def _many_runs(content: Any) -> str:
     from many_runs import table
 
@@ -149,6 +161,8 @@ TABLES = {
     "scale-policies": Table("scale.json", _scale("policy_table")),
     "scale-inputs": Table("scale.json", _scale("input_table")),
     "scale-check": Table("scale.json", _scale("check_table")),
+    "ray-overhead-setup": Table("ray_overhead.json", _ray_overhead_setup),
+    "ray-overhead": Table("ray_overhead.json", _ray_overhead),
     "many-runs-setup": Table("many_runs.json", _many_runs_setup),
     "many-runs": Table("many_runs.json", _many_runs),
     "training-sst5": Table("training_sst5.json", _training),

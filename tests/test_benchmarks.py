@@ -284,7 +284,7 @@ def test_all_asks_for_the_folders_of_its_steps(capsys: Any) -> None:
 
 STEPS = (
     *("llm", "long_prompts", "encoder", "startup", "million", "million_tfidf", "many_runs", "llm_rest", "vllm"),
-    *("training_sst5", "training_banking77", "precision"),
+    *("training_sst5", "training_banking77", "precision", "ray_overhead", "scale"),
 )
 
 
