@@ -242,12 +242,12 @@ class RayWorker:
         self._around.enter_context(progress_listener(self._told))
         return Started(*here)
 
-    def do(self, position: int, job: Job) -> Outcome | None:
-        """None if it was stopped."""
+    def do(self, position: int, job: Job, *, goes_on: bool) -> Outcome | None:
+        """None if it was stopped. `goes_on`: as of `Worker.do`."""
         try:
             with self._mail.busy():
                 self._listener = Sender(position, self._mail.send, EVERY)
-                outcome = self._worker.do(job, self._listener)
+                outcome = self._worker.do(job, self._listener, goes_on=goes_on)
             if self._budget is not None:
                 self._budget.forfeit()
             return replace(outcome, entry=None)

@@ -14,7 +14,7 @@ from typing import Any
 from harness.core import library_logging
 from harness.core.errors import BenchError, RunBusy, RunError, UserError
 from harness.core.locks import LEASE_SECONDS
-from harness.execution.events import Event
+from harness.execution.events import PREDICT, Event
 from harness.execution.executors._ray_cluster import Nodes, Resources, connect, first_line, in_words, the_ray
 from harness.execution.executors._ray_worker import Desk, RayWorker, Started, Surroundings, sent_variables
 from harness.execution.jobs import Job
@@ -157,7 +157,7 @@ class _Crew:
                 asked = self._schedule.jobs[job]
                 hand.job, hand.group = job, asked.group
                 self._told(Event(job, "start"))
-                hand.reply = hand.actor.do.remote(job, asked)
+                hand.reply = hand.actor.do.remote(job, asked, goes_on=self._furthest.get((job, PREDICT), 0) > 0)
 
     def _dismiss(self) -> None:
         """End workers that have nothing more to do, and idle ones that keep others from their room."""
