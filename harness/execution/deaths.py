@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.execution.events import Event
+from harness.execution.events import PREDICT, Event
 
 MOST_DEATHS = 3
 """Workers in a row that may die with a job without getting any further than those before."""
@@ -23,6 +23,10 @@ class Deaths:
         if event.kind == "update" and event.done > self._furthest.get((event.job, event.text), 0):
             self._furthest[event.job, event.text] = event.done
             self._advanced.add(event.job)
+
+    def has_rows(self, job: int) -> bool:
+        """Whether a worker has predicted rows of the job."""
+        return self._furthest.get((job, PREDICT), 0) > 0
 
     def add(self, job: int) -> bool:
         """A worker died with the job. Whether the job is given up."""

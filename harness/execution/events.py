@@ -25,6 +25,8 @@ class Listener(Protocol):
         """A line that --quiet prints too."""
 
 
+PREDICT = "predict"
+"""The phase in which the rows of a run are predicted."""
 COMMAND = -1
 """In place of a job: about all of them."""
 

@@ -45,11 +45,13 @@ class Worker:
         self.setup = setup
         self.listener: Listener | None = None
         self._slot = EngineSlot()
+        self.goes_on = False
         self._unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
 
-    def do(self, job: Job, listener: Listener) -> Outcome:
-        """Raises nothing but `KeyboardInterrupt` and what ends a process."""
-        self.listener, before = listener, self._slot.loads
+    def do(self, job: Job, listener: Listener, *, goes_on: bool = False) -> Outcome:
+        """`goes_on`: a worker of the command that has ended had predicted some of its rows, which --force keeps. Raises nothing
+        but `KeyboardInterrupt` and what ends a process."""
+        self.listener, self.goes_on, before = listener, goes_on, self._slot.loads
         try:
             outcome = job.carried_out_by(self)
         except Exception as error:
@@ -84,13 +86,22 @@ class Worker:
             return Outcome("found", entry.run_id, trained_key=key, entry=entry)
         make_cache_folder(cache_dir())  # before a run begins
         in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()
-        notes = _notes(plan, shard, setup, in_cache=in_cache)
+        notes = _notes(plan, shard, setup, in_cache=in_cache, anew=setup.force and not self.goes_on)
         listener.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
         if shard is not None:
             return self._run_shard(
                 plan, shard, listener, Outcome("new", model_from_cache=in_cache, trained_key=key, shard=shard)
             )
-        done = run(plan, setup.store, self._slot, listener.update, force=setup.force, budget=setup.budget, gate=setup.gate)
+        done = run(
+            plan,
+            setup.store,
+            self._slot,
+            listener.update,
+            force=setup.force,
+            budget=setup.budget,
+            gate=setup.gate,
+            goes_on=self.goes_on,
+        )
         return Outcome(
             "new" if done.computed else "found",
             done.run_id,
@@ -111,6 +122,7 @@ class Worker:
             force=setup.force,
             budget=setup.budget,
             gate=setup.gate,
+            goes_on=self.goes_on,
         )
         if not done.computed:
             listener.say(f"{plan.run_id}: shard {shard} found, nothing to do (--force predicts it again)")
@@ -137,7 +149,7 @@ def failed(error: BenchError, *, ends_all: bool = False) -> Outcome:
     return Outcome(state, error=error, ends_all=ends_all or isinstance(error, BudgetReached))
 
 
-def _notes(plan: Plan, shard: Shard | None, setup: Setup, *, in_cache: bool) -> list[str]:
+def _notes(plan: Plan, shard: Shard | None, setup: Setup, *, in_cache: bool, anew: bool) -> list[str]:
     """Which part it is, and what is there already."""
     notes = [] if shard is None else [f"shard {shard}"]
     notes += ["trained model found in the cache"] if in_cache else []
@@ -145,5 +157,5 @@ def _notes(plan: Plan, shard: Shard | None, setup: Setup, *, in_cache: bool) -> 
         notes.append("training continues from its last checkpoint")
     name = plan.run_id if shard is None else shard_name(plan.run_id, shard)
     if (setup.store.root / f"{name}.partial" / JOURNAL).exists():
-        notes.append("starts again" if setup.force else "continues where it stopped")
+        notes.append("starts again" if anew else "continues where it stopped")
     return notes

@@ -161,12 +161,13 @@ def run(
     budget: Budget | None = None,
     on_evaluation: OnEvaluation | None = None,
     gate: bool = True,
+    goes_on: bool = False,
 ) -> Result:
     """Execute a plan, unless its finished record exists. A killed run continues where it stopped.
 
     A `slot` keeps the engine for the next run; its owner closes it. `budget`: limit for a server with a price. `on_evaluation`
     receives the validation metrics during training; what it raises ends the training. Without `gate` a failed sanity gate does
-    not stop the run.
+    not stop the run. `goes_on`: with `force`, what the journal holds is of this command, and stays.
 
     Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `GateFailed`, `RunIncomplete`, `RunError`, and `UserError` for
     mistakes that only the engine can find.
@@ -176,7 +177,8 @@ def run(
         return Result(store.root / found.run_id, found.record, computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
-            return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
+            options = {"force": force, "gate": gate, "goes_on": goes_on}
+            return run(plan, store, own, on_progress, budget=budget, on_evaluation=on_evaluation, **options)
     # The journal is opened first, so that only one process loads the model.
     with store.journal(name) as journal, tracked(plan) as finished, _uncollected():
         if not force:
@@ -185,7 +187,8 @@ def run(
             store.set_aside(name)
         with closing(DuplicatesOf(plan)) as twins:
             told = twins.noted(on_progress)
-            done = predict_rows(plan, journal, slot, told, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
+            anew = force and not goes_on
+            done = predict_rows(plan, journal, slot, told, force=anew, budget=budget, on_evaluation=on_evaluation, gate=gate)
             record = record_of(done, twins, circumstances(done, plan.rows))
         rows = zip(done.plan.rows, done.predictions, strict=True)
         folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))

@@ -54,6 +54,7 @@ def run_shard(
     budget: Budget | None = None,
     on_evaluation: OnEvaluation | None = None,
     gate: bool = True,
+    goes_on: bool = False,
 ) -> ShardResult:
     """Predict the rows of a shard, unless it is finished or the run has its record. A killed shard continues where it stopped.
 
@@ -64,9 +65,8 @@ def run_shard(
         return found
     if slot is None:
         with closing(EngineSlot()) as own:
-            return run_shard(
-                plan, shard, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate
-            )
+            options = {"force": force, "gate": gate, "goes_on": goes_on}
+            return run_shard(plan, shard, store, own, on_progress, budget=budget, on_evaluation=on_evaluation, **options)
     name = shard_name(plan.run_id, shard)
     with store.journal(name) as journal:
         if not force:
@@ -82,7 +82,7 @@ def run_shard(
                 journal,
                 slot,
                 on_progress,
-                force=force,
+                force=force and not goes_on,
                 budget=budget,
                 gate=gate,
                 on_evaluation=on_evaluation,

@@ -238,11 +238,11 @@ class RayWorker:
         self._around.enter_context(forwarded(lambda: self._worker.listener))
         return Started(*here)
 
-    def do(self, position: int, job: Job) -> Outcome | None:
-        """None if it was stopped."""
+    def do(self, position: int, job: Job, *, goes_on: bool) -> Outcome | None:
+        """None if it was stopped. `goes_on`: as of `Worker.do`."""
         try:
             with self._sender.busy():
-                outcome = self._worker.do(job, Sender(position, self._sender.send, EVERY))
+                outcome = self._worker.do(job, Sender(position, self._sender.send, EVERY), goes_on=goes_on)
             if self._budget is not None:
                 self._budget.write_off()
             return replace(outcome, entry=None)

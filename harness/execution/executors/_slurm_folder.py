@@ -26,7 +26,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from harness.core.json_files import write_atomically
-from harness.execution.events import Event
+from harness.execution.events import PREDICT, Event
 from harness.execution.outcome import Outcome
 
 BEGIN: Literal["begin"] = "begin"
@@ -109,6 +109,11 @@ class ArrayFolder:
         with suppress(OSError):  # changing the folder makes an NFS client ask for its content again
             self.outcomes.chmod(self.outcomes.stat().st_mode)
         return {int(path.stem) for path in self.outcomes.glob("*.pkl")}
+
+    def predicted(self) -> set[int]:
+        """Positions of the jobs of which a task has predicted some rows."""
+        lines = [line for path in self.events.glob("*.jsonl") for line in EventFile(path).new()]
+        return {line["job"] for line in lines if line.get("text") == PREDICT and line["kind"] == "update" and line["done"]}
 
     def outcome(self, job: int) -> Outcome:
         found = pickle.loads((self.outcomes / f"{job}.pkl").read_bytes())

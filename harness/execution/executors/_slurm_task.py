@@ -53,7 +53,7 @@ class Task:
         with _stopped_by_signal(events):
             events.write({"kind": BEGIN, "pid": os.getpid()})
             with working(setup) as worker, forwarded(lambda: worker.listener):
-                done = folder.ended_jobs()
+                done, begun = folder.ended_jobs(), folder.predicted() if again else set()
                 for position, job in self.jobs:
                     if position in done:
                         continue
@@ -61,7 +61,7 @@ class Task:
                         break
                     events.send(Event(position, "start"))
                     listener = Sender(position, events.send, EVERY)
-                    outcome = _done(worker, job, listener, patience=PATIENCE if again else 0.0)
+                    outcome = _done(worker, job, listener, patience=PATIENCE if again else 0.0, goes_on=position in begun)
                     folder.write_outcome(position, replace(outcome, entry=None))
 
     def checkpoint(self) -> Any:
@@ -81,11 +81,11 @@ class Task:
         return replace(self.setup, budget=self.setup.budget.of(str(self.number)))
 
 
-def _done(worker: Worker, job: Job, listener: Listener, patience: float) -> Outcome:
-    """Waits up to `patience` seconds for the lock of a worker that died on another node."""
+def _done(worker: Worker, job: Job, listener: Listener, patience: float, *, goes_on: bool) -> Outcome:
+    """Waits up to `patience` seconds for the lock of a worker that died on another node. `goes_on`: as of `Worker.do`."""
     until = time.monotonic() + patience
     while True:
-        outcome = worker.do(job, listener)
+        outcome = worker.do(job, listener, goes_on=goes_on)
         if not isinstance(outcome.error, RunBusy) or time.monotonic() > until:
             return outcome
         listener.update(*BUSY)

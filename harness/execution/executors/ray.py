@@ -159,7 +159,7 @@ class _WorkerPool:
                 asked = self._schedule.jobs[job]
                 worker.job, worker.group = job, asked.group
                 self._on_event(Event(job, "start"))
-                worker.reply = worker.actor.do.remote(job, asked)
+                worker.reply = worker.actor.do.remote(job, asked, goes_on=self._deaths.has_rows(job))
 
     def _end_idle(self) -> None:
         """End workers that have nothing more to do, and idle ones that keep others from their room."""

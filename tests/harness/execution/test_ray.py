@@ -354,6 +354,11 @@ def test_ten_workers_killed_lose_no_row(address: str, project: Path, server: Any
     assert server.count.total() <= ROWS + 10 * 8  # at most the batch under way is asked for again
 
 
+def test_the_rows_of_a_dead_worker_are_kept_with_force(address: str, project: Path) -> None:
+    ended, _ = carried_out(on_ray(address), [ray_jobs.Halfway("half", str(project / "notes"))])
+    assert ended[0].trained_key == "True"
+
+
 def test_a_job_that_kills_three_workers_fails_and_the_others_go_on(address: str, project: Path) -> None:
     jobs = [ray_jobs.Deadly("deadly", str(project / "deadly")), ray_jobs.Errand("good", str(project / "good"))]
     outcomes, _ = carried_out(on_ray(address), jobs)

@@ -104,6 +104,21 @@ def test_a_task_killed_in_the_middle_loses_no_row(slow_project: Path, started: A
     assert sum(counts.values()) <= 4 * ROWS + 4 * kills  # a killed batch, and one that was not yet in the journal
 
 
+def test_force_asks_for_no_row_twice_where_a_task_dies(slow_project: Path, started: Any) -> None:
+    """Nor where one is queued again at its time limit: the run would never end."""
+    words = ("run", "--backend", "slow", "--lang", "en", "--prompt", "echo", "--task", "toy")
+    ended(started(*words))
+    (slow_project / "notes.txt").unlink()
+    running = started(*words, "--executor", "slurm", "--force")
+    until(lambda: len(noted(slow_project / "notes.txt")) >= ROWS - 4)
+    tasks(slow_project)[0].kill()
+    _, err = ended(running)
+    assert "continues where it stopped" in err
+    counts = Counter(noted(slow_project / "notes.txt"))
+    assert len(counts) == ROWS
+    assert counts.total() <= ROWS + 2  # a batch
+
+
 def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any) -> None:
     first = started(*RUN, "--executor", "slurm", "--workers", 2)
     until(lambda: len(noted(slow_project / "notes.txt")) >= 8)
