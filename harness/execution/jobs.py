@@ -93,12 +93,17 @@ class RunJob:
         return worker.run(self.options, self.shard)
 
 
-def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[RunJob]:
+def check_needs(needs: Needs, catalog: Catalog) -> None:
     """Raises `UnknownName` for a backend of `needs` that does not exist."""
     known = catalog.names("backend")
     for name in needs:
         if name not in known:
             raise UnknownName("backend", name, known)
+
+
+def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[RunJob]:
+    """Raises as `check_needs` does."""
+    check_needs(needs, catalog)
     return [
         RunJob(
             run.name,

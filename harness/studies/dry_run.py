@@ -13,7 +13,7 @@ from harness.core.errors import BenchError, MissingExtra, ModelUnavailable
 from harness.core.json_files import digest
 from harness.core.types import Example
 from harness.data.rows import load_examples
-from harness.execution.jobs import group_of, need_of
+from harness.execution.jobs import check_needs, group_of, need_of
 from harness.models.cache import MODEL
 from harness.models.checkpoints import local_only
 from harness.records.store import Store
@@ -86,7 +86,8 @@ class PlannedStep:
 
 
 def planned_steps(steps: Sequence[Step], catalog: Catalog, store: Store, needs: Needs) -> list[PlannedStep]:
-    """`needs`: those of bench.toml."""
+    """`needs`: those of bench.toml. Raises as `check_needs` does."""
+    check_needs(needs, catalog)
     rows = _reader(catalog, steps[0].request.data if steps else None)
     groups: dict[str, int] = {}
     planned = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.core.errors import as_bench_error
 from harness.core.json_files import digest
-from harness.execution.jobs import Need, need_of
+from harness.execution.jobs import Need, check_needs, need_of
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Worker, failed
 from harness.specs.catalog import Catalog
@@ -72,6 +72,8 @@ class TrialJob:
 
 
 def trial_jobs(search: Search, folder: Path, trials: int, catalog: Catalog, needs: Needs, *, pruning: bool) -> list[TrialJob]:
+    """Raises as `check_needs` does."""
+    check_needs(needs, catalog)
     need = need_of(search.request, catalog, needs)
     return [TrialJob(place, search, folder, pruning, need) for place in range(trials)]
 

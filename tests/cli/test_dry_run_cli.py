@@ -63,3 +63,11 @@ def test_the_sizes_of_a_curve_need_the_rows(bench: Any) -> None:
     said = bench("study", "curve", "--encoder", "tfidf", "--task", "amazon_reviews_multi", "--lang", "en", "--dry-run")
     assert said.code == 2
     assert "--data DIR" in said.err
+
+
+def test_needs_of_an_unknown_backend_are_a_mistake(bench: Any, project: Path) -> None:
+    (project / "bench.toml").write_text("[needs.tfidff]\ngpus = 1\n", encoding="utf-8")
+    for words in (("run",), ("run", "--dry-run")):
+        said = bench(*words, "--backend", "tfidf", "--lang", "en")
+        assert said.code == 2
+        assert "named 'tfidff'" in said.err
