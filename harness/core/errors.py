@@ -28,6 +28,30 @@ class BenchError(Exception):
         return _error_from, (type(self), self.args, self.__dict__)
 
 
+def error_to_json(error: BenchError) -> dict[str, Any]:
+    """For another process, which reads it with `error_from_json`."""
+    fields = {name: error_to_json(value) if isinstance(value, BenchError) else value for name, value in vars(error).items()}
+    kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, BenchError)]
+    return {"kinds": kinds, "args": list(error.args), "fields": fields}
+
+
+def error_from_json(value: Mapping[str, Any]) -> BenchError:
+    """Of the first of its kinds that this process knows."""
+    known = _kinds(BenchError)
+    kind = next(known[name] for name in value["kinds"] if name in known)
+    fields = {
+        name: error_from_json(one) if isinstance(one, dict) and "kinds" in one else one for name, one in value["fields"].items()
+    }
+    return _error_from(kind, tuple(value["args"]), fields)
+
+
+def _kinds(kind: type[BenchError]) -> dict[str, type[BenchError]]:
+    found = {kind.__name__: kind}
+    for below in kind.__subclasses__():
+        found |= _kinds(below)
+    return found
+
+
 def _error_from(kind: type[BenchError], args: tuple[Any, ...], fields: Mapping[str, Any]) -> BenchError:
     error = kind.__new__(kind, *args)
     error.args = args

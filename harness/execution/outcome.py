@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-from harness.core.errors import BenchError
+from harness.core.errors import BenchError, error_from_json, error_to_json
 from harness.core.shard import Shard
 from harness.records.entries import Entry, finished_entry
 from harness.records.shards import finished_shard, shard_name
@@ -37,6 +38,18 @@ class Outcome:
     host: str = field(default_factory=socket.gethostname)
     entry: Entry | None = field(default=None, repr=False, compare=False)
     ends_all: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Without the record, which the other process reads."""
+        kept = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("error", "shard", "entry")}
+        error, shard = self.error, self.shard
+        return {**kept, "error": error and error_to_json(error), "shard": None if shard is None else str(shard)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
+        error = None if value["error"] is None else error_from_json(value["error"])
+        shard = None if value["shard"] is None else Shard.parse(value["shard"])
+        return cls(**{**value, "error": error, "shard": shard})
 
 
 def is_seen(store: Store, outcome: Outcome) -> bool:

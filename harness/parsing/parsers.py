@@ -276,9 +276,13 @@ def _stated(text: str, places: list[slice], names: Names) -> bool:
 
 
 def _field(value: Any, key: str) -> tuple[Any] | Parsed:
-    """(value of the key,), or the refusal; a tuple, since the value may be anything."""
-    name = fold(key)
-    return (value[name],) if isinstance(value, dict) and name in value else Parsed(None, "missing_key")
+    """(value of the key,), or the refusal; a tuple, since the value may be anything. Of a key with markup, such as `$stars$`,
+    the answer has lost the markup."""
+    if isinstance(value, dict):
+        for name in (fold(key), fold(without_markup(key))):
+            if name in value:
+                return (value[name],)
+    return Parsed(None, "missing_key")
 
 
 def _single(label: Label) -> int:

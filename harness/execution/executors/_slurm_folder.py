@@ -4,7 +4,7 @@ results/slurm/<digest>/
     state.json         what was submitted, for a command that attaches to the array
     driver.lock        held by the command
     events/<task>.jsonl  progress of a task; each line is written by a file of its own, as NFS wants it
-    outcomes/<job>.pkl   of a job that has ended, written in one step
+    outcomes/<job>.json   of a job that has ended, written in one step
     budget.json        what all tasks have spent and reserved
     ended              made when no further job is to begin
     logs/              submitit's files: what each task printed
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -108,7 +107,7 @@ class ArrayFolder:
         """Positions of the jobs that have an outcome."""
         with suppress(OSError):  # changing the folder makes an NFS client ask for its content again
             self.outcomes.chmod(self.outcomes.stat().st_mode)
-        return {int(path.stem) for path in self.outcomes.glob("*.pkl")}
+        return {int(path.stem) for path in self.outcomes.glob("*.json")}
 
     def predicted(self) -> set[int]:
         """Positions of the jobs of which a task has predicted some rows."""
@@ -116,15 +115,13 @@ class ArrayFolder:
         return {line["job"] for line in lines if line.get("text") == PREDICT and line["kind"] == "update" and line["done"]}
 
     def outcome(self, job: int) -> Outcome:
-        found = pickle.loads((self.outcomes / f"{job}.pkl").read_bytes())
-        assert isinstance(found, Outcome)
-        return found
+        return Outcome.from_json(json.loads((self.outcomes / f"{job}.json").read_bytes()))
 
     def write_outcome(self, job: int, outcome: Outcome) -> None:
-        write_atomically(self.outcomes / f"{job}.pkl", pickle.dumps(outcome))
+        write_atomically(self.outcomes / f"{job}.json", json.dumps(outcome.as_json()))
 
     def forget_outcome(self, job: int) -> None:
-        (self.outcomes / f"{job}.pkl").unlink(missing_ok=True)
+        (self.outcomes / f"{job}.json").unlink(missing_ok=True)
 
 
 @dataclass

@@ -50,7 +50,7 @@ class SlurmExecutor:
     def carry_out(self, jobs: Sequence[Job], on_event: OnEvent) -> Iterator[tuple[int, Outcome]]:
         check_cluster(self.settings)
         name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
-        # Never at a URL: the tasks unpickle its files, and another command of this machine would see them come back.
+        # Never at a URL: submitit unpickles files of it, and another command of this machine would see them come back.
         folder = ArrayFolder(not_shared(self.setup.store.root.parent.absolute()) / "slurm" / name)
         with _alone(folder):
             array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, on_event)

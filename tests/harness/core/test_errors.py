@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from harness.core.errors import (
     Unanswered,
     UnknownName,
     UserError,
+    error_from_json,
+    error_to_json,
 )
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BenchError)]
@@ -77,8 +81,12 @@ def test_an_error_of_each_kind_survives_the_way_to_another_process() -> None:
         *(kind("It failed.", "Mend it.") for kind in ALL if kind not in (SpecError, UnknownName, MissingExtra, Unanswered)),
     ]
     assert {type(error) for error in given} == set(ALL)
-    for error in given:
-        sent = pickle.loads(pickle.dumps(error))
+    ways = [
+        lambda error: pickle.loads(pickle.dumps(error)),
+        lambda error: error_from_json(json.loads(json.dumps(error_to_json(error)))),
+    ]
+    for error, way in product(given, ways):
+        sent = way(error)
         assert type(sent) is type(error)
         assert (str(sent), sent.args, sent.exit_code) == (str(error), error.args, error.exit_code)
     sent = pickle.loads(pickle.dumps(given[4]))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -557,7 +557,16 @@ def test_any_text_gives_a_label_in_range_or_a_reason(text: str) -> None:
 NAMES = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6)
 
 
+@pytest.mark.parametrize("key", ["$0$", "**stars**", "`stars`", "<b>stars</b>"])
+def test_a_key_with_markup(key: str) -> None:
+    reader = make_parser(
+        ParserSpec.model_validate({"type": "json", "first": 0, "key": key}), LabelSpace(LabelKind.NOMINAL, ("a", "b"))
+    )
+    assert [outcome(reader, choice) for choice in reader.choices() or []] == [0, 1]
+
+
 @pytest.mark.slow
+@example(["0"], 0, "$0$")
 @given(NAMES, st.integers(-20, 20), st.text(min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_canonical_answers_are_read_back(names: list[str], first: int, key: str) -> None:
