@@ -259,14 +259,14 @@ def test_a_task_that_dies_before_its_first_job_is_given_up(here: Path) -> None:
 
 
 def test_the_array_of_results_at_a_url_is_no_part_of_them(here: Path) -> None:
-    """Its files are pickles, which tasks and commands load; another command of this machine would upload them."""
+    """submitit loads pickles of it; another command of this machine would upload them."""
     results = folder_of("memory://bucket/results")
     setup = Setup(Catalog(here), Store(results / "runs"))
     executor = SlurmExecutor(setup, SlurmSettings(cluster="local"), 1)
     jobs: list[Job] = [Errand("a", str(here / "errands.txt")), Errand("b", str(here / "errands.txt"), seconds=60)]
     under_way = executor.carry_out(jobs, lambda event: None)
     assert next(under_way)[0] == 0
-    assert list(results.parent.glob("slurm/*/outcomes/0.pkl"))
+    assert list(results.parent.glob("slurm/*/outcomes/0.json"))
     assert not list(results.rglob("*.pkl"))
     under_way.close()
 
