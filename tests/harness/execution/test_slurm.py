@@ -267,7 +267,7 @@ def test_the_array_of_results_at_a_url_is_no_part_of_them(here: Path) -> None:
     under_way = executor.carry_out(jobs, lambda event: None)
     assert next(under_way)[0] == 0
     assert list(results.parent.glob("slurm/*/outcomes/0.json"))
-    assert not list(results.rglob("*.pkl"))
+    assert not list(results.rglob("slurm*"))
     under_way.close()
 
 
