@@ -109,7 +109,8 @@ def with_urls(text: str) -> str:
 
 
 def _read(value: Any) -> Any:
-    return folder_of(value) if isinstance(value, str) else value
+    """As text: pydantic takes no `Path` where it reads JSON."""
+    return str(folder_of(value)) if isinstance(value, str) else value
 
 
 class _FolderOrUrl:

@@ -156,3 +156,11 @@ def test_each_option_has_its_own_flag_and_variable_and_a_description() -> None:
     assert {name for name, field in fields.items() if is_many(field)} == {
         *("backend", "task", "lang", "prompt", "decoding", "calibration", "shots", "shots_by", "decision", "seed", "limit")
     }
+
+
+@pytest.mark.parametrize("data", ["DIR", "rows/of mine", "/somewhere"])
+def test_options_are_read_again_from_their_json(data: str) -> None:
+    """As a record's are, also by the index of many runs, which would read every record again otherwise."""
+    options = RunOptions(backend="tfidf", task="t", lang="en", data=Path(data))
+    assert RunOptions.model_validate_json(options.model_dump_json(exclude_unset=True)) == options
+    assert RunOptions.model_validate_json(options.model_dump_json(exclude_unset=True)).data == Path(data)
