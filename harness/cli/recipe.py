@@ -143,7 +143,7 @@ def carry_out(
             impossible, runs = _startable(group, done)
             done += impossible
             finished, stopped = run_all(known, _requests(runs), store, execution, budget) if runs else ([], False)
-            done += [(runs[one.position], one) for one in finished]
+            done += [(runs[one.position][0], one) for one in finished]
             if len(finished) < len(runs) and not stopped:
                 break  # no space or no budget left: every other run would end the same way
         if stopped:
@@ -162,18 +162,18 @@ def _groups(steps: Sequence[Step]) -> list[list[Step]]:
     return groups
 
 
-def _startable(group: Sequence[Step], done: Sequence[Done]) -> tuple[list[Done], list[Step]]:
+def _startable(group: Sequence[Step], done: Sequence[Done]) -> tuple[list[Done], list[tuple[Step, RunOptions]]]:
     """The steps that a failure in an earlier group makes impossible; and the others, with the model from which they continue
     where an earlier group has trained it."""
     from harness.execution.schedule import impossible
     from harness.execution.worker import failed
 
     ended: list[Done] = []
-    runs: list[Step] = []
+    runs: list[tuple[Step, RunOptions]] = []
     for step in group:
         before = next((outcome for other, outcome in [*done, *ended] if other is step.base), None)
         if before is None:
-            runs.append(step)
+            runs.append((step, step.request))
         elif before.error is not None:
             assert step.base is not None
             error = impossible(step.name, step.base.name)
@@ -181,17 +181,17 @@ def _startable(group: Sequence[Step], done: Sequence[Done]) -> tuple[list[Done],
             ended.append((step, FinishedRun(step.request, failed(error))))
         else:
             key = before.outcome.trained_key if isinstance(before, FinishedRun) else None
-            runs.append(replace(step, request=step.request.changed(continue_from=key)))
+            runs.append((step, step.request.changed(continue_from=key)))  # later steps know the step itself
     return ended, runs
 
 
-def _requests(steps: Sequence[Step]) -> list[Request]:
+def _requests(runs: Sequence[tuple[Step, RunOptions]]) -> list[Request]:
     from harness.execution.jobs import Request
 
-    places = {id(step): place for place, step in enumerate(steps)}
+    places = {id(step): place for place, (step, _) in enumerate(runs)}
     return [
-        Request(f"{step.name} {step.request.lang}", step.request, None if step.base is None else places.get(id(step.base)))
-        for step in steps
+        Request(f"{step.name} {options.lang}", options, None if step.base is None else places.get(id(step.base)))
+        for step, options in runs
     ]
 
 

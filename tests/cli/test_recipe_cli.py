@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import recipe as recipe_cli
+from harness.cli.execute_runs import FinishedRun
 from harness.core.errors import RunError
 from harness.core.options import ExecutionOptions, RunOptions
 from harness.execution.outcome import Outcome
@@ -17,7 +18,7 @@ from harness.execution.worker import Worker
 from harness.records.store import Store
 from harness.specs.catalog import Catalog
 from harness.specs.recipes import load_recipe
-from harness.studies.steps import Changes, steps_of
+from harness.studies.steps import Changes, Step, steps_of
 
 RECIPE = """\
 description: Two baselines.
@@ -292,3 +293,15 @@ def test_a_search_that_can_not_be_is_found_before_anything_trains(bench: Any, pr
     assert said.code == 2
     assert "search of 'nothing'" in said.err
     assert not (project / "results" / "runs").exists()
+
+
+def test_a_chain_goes_on_after_a_search(tmp_path: Path) -> None:
+    """The first step's model comes from an earlier group of runs, and the next one waits for the step itself."""
+    base, middle, last = (RunOptions(backend="tfidf", task="t", lang="en", seed=seed) for seed in (1, 2, 3))
+    first = Step("a", base)
+    second = Step("b", middle, first)
+    third = Step("c", last, second)
+    done: Any = [(first, FinishedRun(base, Outcome("new", trained_key="key-of-a")))]
+    ended, runs = recipe_cli._startable([second, third], done)
+    assert ended == []
+    assert [(one.options.continue_from, one.after) for one in recipe_cli._requests(runs)] == [("key-of-a", None), (None, 0)]
